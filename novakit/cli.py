@@ -1,0 +1,141 @@
+"""The command ``novakit``: thin commands, each importing what it needs only when it is called.
+
+A `NovaError` becomes one line on stderr and exit code 2; any other exception is a bug and shows
+its traceback. Source: ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from novakit import __version__
+from novakit.errors import NovaError
+
+app = typer.Typer(
+    name="novakit",
+    help="NOVA: edit a video from a few edited keyframes; read, train and measure how it works.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"novakit {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def edit(
+    source: Annotated[Path, typer.Argument(help="The video to edit.")],
+    keyframes: Annotated[Path, typer.Option(help="Folder of images named by frame index, or a video.")],
+    out: Annotated[Path, typer.Option(help="Where the edited mp4 goes.")],
+    mask: Annotated[Path | None, typer.Option(help="Mask video: white where content changes.")] = None,
+    preset: Annotated[str, typer.Option(help="nano (CPU, shipped weights) or wan-1.3b (CUDA).")] = "nano",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    interval: Annotated[int | None, typer.Option(help="Keyframe interval when the keyframes are a video.")] = None,
+) -> None:
+    """Edit a video: spread a few edited keyframes over the whole clip."""
+    from novakit.editing.command import edit_file
+
+    edit_file(source, keyframes, out, mask=mask, preset=preset, steps=steps, seed=seed, interval=interval)
+
+
+@app.command()
+def series(
+    profile: Annotated[str, typer.Option(help="ci, laptop or gpu.")] = "ci",
+    only: Annotated[str | None, typer.Option(help="Notebook numbers, e.g. 02,05.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="name=value for every notebook run.")] = None,
+    jobs: Annotated[int, typer.Option(help="Notebooks at a time; above 1 they cannot wait for each other.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results [build/series].")] = None,
+    timeout: Annotated[float, typer.Option(help="Minutes that one notebook may take.")] = 30.0,
+) -> None:
+    """Run the numbered notebooks headless and write an HTML report."""
+    from novakit.course.batch import run_series
+
+    report = run_series(profile=profile, only=only, settings=set_ or (), jobs=jobs, out=out, timeout_minutes=timeout)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, device and precision, and which presets can run here."""
+    from novakit.doctor import print_report
+
+    print_report()
+
+
+@app.command()
+def pretrain(
+    stage: Annotated[str, typer.Argument(help="Which stage to train: vae, base or nova.")],
+    folder: Annotated[Path, typer.Option(help="Checkpoints and logs; an old run there is resumed.")],
+    minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the folder.")] = True,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+) -> None:
+    """Train the nano weights on the nano world, stage by stage, resumable at any moment."""
+    from novakit.training.pretrain import pretrain as train_stage
+
+    train_stage(stage, folder, minutes=minutes, device=device, resume=resume, threads=threads)
+
+
+@app.command()
+def score(
+    out: Annotated[Path | None, typer.Option(help="Write the table as JSON to this file.")] = None,
+    scenes: Annotated[int, typer.Option(help="Held-out test scenes.")] = 32,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Score NOVA and its baselines on held-out scenes: PSNR and SSIM inside and outside the mask."""
+    from novakit.evaluation.scoring import score_command
+
+    score_command(out=out, scenes=scenes, steps=steps, seed=seed, device=device)
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Option(help="Which suite to measure.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+) -> None:
+    """Measure speed and memory: medians of five."""
+    from novakit.evaluation.benchmark import bench as measure
+
+    measure(suite, out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after ``novakit``; ``sys.argv[1:]`` when None.
+
+    Returns:
+        The exit code; typer itself leaves with ``SystemExit`` in most cases.
+    """
+    try:
+        app(args=arguments, prog_name="novakit")
+    except NovaError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

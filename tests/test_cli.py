@@ -1,0 +1,91 @@
+"""The command line is thin: it hands over what was typed, and a NovaError is one line."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import novakit
+from novakit import cli
+from novakit.errors import NovaError
+
+
+@pytest.fixture
+def implementation(monkeypatch):
+    """Put a recorder in the place of an implementation."""
+    calls = []
+
+    def install(module, name, result=None, error=None):
+        def record(*args, **options):
+            calls.append((args, options))
+            if error:
+                raise error
+            return result
+
+        monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**{name: record}))
+        return calls
+
+    return install
+
+
+def run(*words):
+    """Return the exit code of a command."""
+    try:
+        return cli.main(list(words))
+    except SystemExit as end:
+        return end.code
+
+
+EDIT = ("edit", "in.mp4", "--keyframes", "frames", "--out", "out.mp4")
+
+
+def test_edit_hands_over_everything(implementation):
+    calls = implementation("novakit.editing.command", "edit_file")
+    assert run(*EDIT, "--mask", "m.mp4", "--steps", "4", "--seed", "7", "--interval", "10") == 0
+    (args, options) = calls[0]
+    assert args == (Path("in.mp4"), Path("frames"), Path("out.mp4"))
+    assert options == {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
+
+
+def test_pretrain_and_bench_hand_over(implementation):
+    calls = implementation("novakit.training.pretrain", "pretrain")
+    assert run("pretrain", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
+    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1}
+    assert calls == [(("vae", Path("runs")), options)]
+    calls = implementation("novakit.evaluation.benchmark", "bench")
+    assert run("bench", "--suite", "cpu", "--out", "b.json") == 0
+    assert calls[-1] == (("cpu", Path("b.json")), {})
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_series_exit_code_tells(implementation, passed, code):
+    calls = implementation("novakit.course.batch", "run_series", types.SimpleNamespace(passed=passed))
+    assert run("series", "--only", "02,05", "--set", "a=1", "--set", "06.b=2", "--jobs", "2") == code
+    options = calls[0][1]
+    assert options["only"] == "02,05" and list(options["settings"]) == ["a=1", "06.b=2"] and options["jobs"] == 2
+
+
+def test_nova_error_is_one_line_and_code_2(implementation, capsys):
+    implementation("novakit.editing.command", "edit_file", error=NovaError("clip has 80 frames;\n  pass 77."))
+    assert run(*EDIT) == 2
+    assert capsys.readouterr().err == "error: clip has 80 frames; pass 77.\n"
+
+
+def test_any_other_exception_is_a_bug_and_shows_itself(implementation):
+    implementation("novakit.editing.command", "edit_file", error=RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(*EDIT)
+
+
+@pytest.mark.parametrize("words", [("edit",), ("edit", "a.mp4", "--wrong"), ("nothing",), (*EDIT, "--seed", "x")])
+def test_wrong_usage_is_code_2_without_a_traceback(words):
+    done = subprocess.run([sys.executable, "-m", "novakit", *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Usage" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_version():
+    done = subprocess.run([sys.executable, "-m", "novakit", "--version"], capture_output=True, text=True)
+    assert done.stdout == f"novakit {novakit.__version__}\n"
