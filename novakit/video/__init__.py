@@ -1,0 +1,41 @@
+"""Video files in and out: probe, read, resize, write, keyframe and mask files. Source: ours.
+
+PyAV looks at a file first, decord decodes it, PyAV decodes where decord cannot, PyAV writes.
+"""
+
+from novakit.video.clip import (
+    Clip,
+    PaddedClip,
+    check_num_frames,
+    cut_back,
+    largest_4k1,
+    pad_to_4k1,
+    read_clip,
+)
+from novakit.video.decode import choose_reader, iter_frames
+from novakit.video.encode import write_clip
+from novakit.video.geometry import Geometry, choose_size, frame_to_tensor, resize
+from novakit.video.keyframe_files import read_keyframes
+from novakit.video.mask_files import read_mask
+from novakit.video.probing import ClipInfo, probe
+
+__all__ = [
+    "Clip",
+    "ClipInfo",
+    "Geometry",
+    "PaddedClip",
+    "check_num_frames",
+    "choose_reader",
+    "choose_size",
+    "cut_back",
+    "frame_to_tensor",
+    "iter_frames",
+    "largest_4k1",
+    "pad_to_4k1",
+    "probe",
+    "read_clip",
+    "read_keyframes",
+    "read_mask",
+    "resize",
+    "write_clip",
+]
