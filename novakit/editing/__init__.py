@@ -1,0 +1,5 @@
+"""Keyframe-guided editing: the pipeline and the command behind `novakit edit`."""
+
+from novakit.editing.pipeline import NovaEditOutput, NovaEditPipeline
+
+__all__ = ["NovaEditOutput", "NovaEditPipeline"]

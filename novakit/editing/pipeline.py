@@ -1,0 +1,254 @@
+"""NovaEditPipeline: a source clip and a few edited keyframes go in, the edited clip comes out.
+
+The way of an edit: keyframes -> control sequence (linear interpolation) -> VACE context (sparse branch);
+    source ->
+latents -> keys and values, once (dense branch); noise -> denoising steps that read both -> VAE decoder.
+A user who knows diffusers knows this class. Source: paper section 3 (inference); decisions of ours are
+marked.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from novakit.editing.denoise import Conditions, denoise
+from novakit.editing.inputs import EditInputs, Keyframes, notice, prepare_inputs
+from novakit.editing.text import encode_prompt, null_token
+from novakit.errors import NovaError
+from novakit.models.attention_maps import AttentionRequest
+from novakit.models.latents import check_clip, decode_latents, encode_clip, latent_shape
+from novakit.models.sparse_branch import prepare_control
+from novakit.presets import Preset, get_preset
+
+OUTPUT_TYPES = ("clip", "latent", "pil", "np")
+
+
+@dataclass(frozen=True)
+class NovaEditOutput:
+    """What the pipeline returns."""
+
+    frames: Any  # the edit: (B, 3, T, H, W) in [-1, 1], or what `output_type` asked for
+    control: Tensor  # the control sequence r that the sparse branch read, (B, 3, T, H, W)
+    indices: tuple[tuple[int, ...], ...]  # keyframe indices of every edit
+    mask: Tensor | None  # the mask as given: for paste-back and scoring, the network never sees it
+    steps: int  # denoising steps
+    seconds: float  # wall time of the call
+    is_nova: bool  # False: no trained dense branch, this is plain VACE
+
+
+class NovaEditPipeline(DiffusionPipeline):
+    """Keyframe-guided video editing with NOVA.
+
+    Args:
+        vae: AutoencoderKLWan.
+        transformer: NovaTransformer3DModel.
+        scheduler: FlowMatchEulerDiscreteScheduler (UniPCMultistepScheduler with flow sigmas works too).
+        text_encoder: UMT5EncoderModel, or None: one null token.
+        tokenizer: its tokenizer, or None.
+        preset: name of the preset, which gives default steps and the longest clip; None = no such limits.
+    """
+
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
+    _optional_components = ["text_encoder", "tokenizer"]
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(self, vae, transformer, scheduler, text_encoder=None, tokenizer=None, preset: str | None = None):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            transformer=transformer,
+            scheduler=scheduler,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+        )
+        self.register_to_config(preset=preset)
+        self.set_progress_bar_config(disable=None)  # a bar on a terminal only
+
+    @classmethod
+    def from_preset(cls, preset: str = "nano", *, base=None, dense=None, device: str = "auto") -> "NovaEditPipeline":
+        """The pipeline of a preset with its weights.
+
+        Args:
+            preset: "nano" (weights ship with the package) or "wan-1.3b".
+            base: folder or hub id of the published base, for wan-1.3b.
+            dense: safetensors file of a trained dense branch, for wan-1.3b; without it the pipeline is plain
+                VACE.
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            NovaError: weights missing or corrupt, or no CUDA for wan-1.3b; names the file, its size and the
+                way out.
+        """
+        from novakit.editing.loading import load_preset
+
+        return load_preset(cls, preset, base=base, dense=dense, device=device)
+
+    @property
+    def is_nova(self) -> bool:
+        """False while the dense branch is untrained: such a pipeline is plain VACE and says so."""
+        return self.transformer.is_nova
+
+    @property
+    def preset(self) -> Preset | None:
+        """The preset that this pipeline belongs to."""
+        return get_preset(self.config.preset) if self.config.preset else None
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        source: Any,
+        keyframes: Keyframes | Sequence[Keyframes],
+        mask: Any = None,
+        prompt: str | list[str] = "",
+        num_inference_steps: int | None = None,
+        guidance_scale: float = 1.0,
+        negative_prompt: str = "",
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        sparse_scale: float | list[float] = 1.0,
+        dense_scale: float = 1.0,
+        control_mode: str = "reactive",
+        use_cache: bool = True,
+        attention_request: AttentionRequest | None = None,
+        callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
+        output_type: str = "clip",
+    ) -> NovaEditOutput:
+        """Edit a clip.
+
+        Args:
+            source: clip (B or 1, 3, T, H, W) in [-1, 1], T = 4k+1; a novakit Clip; or a list of PIL images.
+            keyframes: {frame index: edited frame}; any interval, even irregular, frame 0 not required; a list
+                of dicts for a batch.
+            mask: (B, 1, T, H, W), 1 = content changes. It never enters the network; the output carries it.
+            prompt: text for presets with a text encoder.
+            num_inference_steps: denoising steps; None = the preset's.
+            guidance_scale: classifier-free guidance; 1 = none (default, as in the official release).
+            negative_prompt: prompt of the guidance pass, which is skipped when it would equal the first.
+            generator: source of the starting noise; a list gives every clip of a batch its own.
+            latents: starting noise (B, Z, t, h, w) itself, instead of a generator.
+            sparse_scale: factor of the sparse branch, 0 = off.
+            dense_scale: factor of the dense branch, 0 = off.
+            control_mode: "reactive" or "inactive", see `prepare_control`.
+            use_cache: read the source once (True), or in every step (same result, slower).
+            attention_request: filled with attention maps of the dense branch.
+            callback_on_step_end: diffusers' callback(pipeline, step, timestep, {"latents": ...}) -> dict.
+            output_type: "clip" (B, 3, T, H, W) in [-1, 1]; "np" (B, T, H, W, 3) in [0, 1]; "pil" images;
+                "latent" (B, Z, t, h, w), normalised.
+
+        Raises:
+            NovaError: bad input; the message says what came, what was wanted and what to do.
+        """
+        started = time.perf_counter()
+        steps = self._check_call(num_inference_steps, output_type)
+        inputs = prepare_inputs(source, keyframes, mask)
+        self._check_size(inputs.source)
+        noise = self._noise(inputs, generator, latents)
+        switches = {
+            "sparse_scale": sparse_scale,
+            "dense_scale": dense_scale,
+            "guidance_scale": guidance_scale,
+        }
+        conditions = self._conditions(inputs, prompt, negative_prompt, control_mode, use_cache, switches)
+        with self.progress_bar(total=steps) as bar:
+
+            def on_step(i: int, timestep: Tensor, now: Tensor) -> Tensor:
+                bar.update()
+                changed = callback_on_step_end(self, i, timestep, {"latents": now}) if callback_on_step_end else None
+                return (changed or {}).get("latents", now)
+
+            final = denoise(self.transformer, self.scheduler, noise, steps, conditions, on_step, attention_request)
+        frames = self._finish(final, output_type)
+        self.maybe_free_model_hooks()
+        seconds = time.perf_counter() - started
+        return NovaEditOutput(frames, inputs.control, inputs.indices, inputs.mask, steps, seconds, self.is_nova)
+
+    def _check_call(self, steps: int | None, output_type: str) -> int:
+        """Number of steps; refuses what cannot be computed or returned."""
+        if output_type not in OUTPUT_TYPES:
+            raise NovaError(f"output_type {output_type!r} does not exist; pass one of {', '.join(OUTPUT_TYPES)}.")
+        steps = steps if steps is not None else (self.preset.steps if self.preset else 50)
+        if not isinstance(steps, int) or not 1 <= steps <= 1000:
+            raise NovaError(f"num_inference_steps is {steps!r}; pass a whole number from 1 to 1000.")
+        return steps
+
+    def _check_size(self, clip: Tensor) -> None:
+        """Length and size that the VAE, the patches and the preset can take."""
+        check_clip(self.vae, clip, "source")
+        num_frames, (height, width) = clip.shape[2], clip.shape[3:]
+        step = self.vae.config.scale_factor_spatial * self.transformer.base.config.patch_size[1]
+        if height % step or width % step:
+            raise NovaError(f"source is {width}x{height} pixels; both must be multiples of {step}. Resize it.")
+        longest = self.preset.num_frames if self.preset else num_frames
+        if num_frames > longest:
+            raise NovaError(
+                f"source has {num_frames} frames; {self.preset.name} takes at most {longest}. "
+                f"Cut it to {longest} frames (source[:, :, :{longest}])."
+            )
+
+    def _noise(self, inputs: EditInputs, generator, latents: Tensor | None) -> Tensor:
+        """Starting noise (B, Z, t, h, w), float32, drawn on the generator's device."""
+        grid = latent_shape(self.vae, inputs.source)
+        shape = (len(inputs.control), self.vae.config.z_dim, *grid)
+        if isinstance(generator, list) and len(generator) != shape[0]:
+            raise NovaError(f"{len(generator)} generators for {shape[0]} edits; pass one, or one per edit.")
+        if latents is not None and tuple(latents.shape) != shape:
+            raise NovaError(f"latents have shape {tuple(latents.shape)}; wanted {shape}.")
+        device = self._execution_device
+        if latents is not None:
+            return latents.to(device, torch.float32)
+        return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+
+    def _conditions(self, inputs: EditInputs, prompt, negative, control_mode, use_cache, switches) -> Conditions:
+        """Everything the network reads: VACE context, source (cached or not), text."""
+        device, dtype = self._execution_device, self.transformer.dtype
+        batch = len(inputs.control)
+        text, empty = self._text(prompt, batch), self._text("", len(inputs.source))
+        other = self._text(negative, batch) if switches["guidance_scale"] != 1.0 else text
+        sparse, dense = switches["sparse_scale"], switches["dense_scale"]
+        control = None
+        if any(sparse) if isinstance(sparse, list | tuple) else sparse:
+            control = prepare_control(self.vae, inputs.control.to(device), mode=control_mode).to(dtype)
+        latents = cache = None
+        if dense and self.is_nova:
+            latents = encode_clip(self.vae, inputs.source.to(device)).to(dtype)
+            if use_cache and self.transformer.config.dense_timestep == "zero":
+                latents, cache = None, self.transformer.encode_source(latents, empty)
+        elif dense:
+            notice("the dense branch is untrained: this is plain VACE, not NOVA. Load weights with dense=FILE.")
+        negative_text = None if torch.equal(other, text) else other  # equal passes need not run twice
+        return Conditions(control, latents, cache, text, negative_text, empty, **switches)
+
+    def _text(self, prompt: str | list[str], batch: int) -> Tensor:
+        """Text tokens (batch, L, text_dim)."""
+        device, dtype = self._execution_device, self.transformer.dtype
+        prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
+        if len(prompts) != batch:
+            raise NovaError(f"{len(prompts)} prompts for {batch} edits; pass one, or one per edit.")
+        if self.text_encoder is None:
+            if any(prompts):
+                notice("this pipeline has no text encoder: the prompt is not read, the keyframes say it all.")
+            return null_token(batch, self.transformer.base.config.text_dim, device, dtype)
+        return encode_prompt(self.tokenizer, self.text_encoder, prompts, device, dtype)
+
+    def _finish(self, latents: Tensor, output_type: str) -> Any:
+        """Latents in the form that was asked for."""
+        if output_type == "latent":
+            return latents
+        clip = decode_latents(self.vae, latents)  # (B, 3, T, H, W)
+        if output_type == "clip":
+            return clip
+        pixels = ((clip + 1) / 2).permute(0, 2, 3, 4, 1).cpu().numpy()  # (B, T, H, W, 3)
+        return pixels if output_type == "np" else [_pil_images(frames) for frames in pixels]
+
+
+def _pil_images(frames) -> list:
+    """PIL images of frames (T, H, W, 3) in [0, 1]."""
+    from PIL import Image
+
+    return [Image.fromarray((frame * 255).round().astype("uint8")) for frame in frames]

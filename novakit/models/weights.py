@@ -1,0 +1,144 @@
+"""Weights in and out: a published base folder, and the dense branch as one safetensors file."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from novakit.errors import NovaError
+from novakit.files import atomic_path
+from novakit.models.dense_branch import DenseBranch
+from novakit.models.nova_transformer import NovaTransformer3DModel
+
+FORMAT = "novakit-dense-1"
+DENSE_OPTIONS = ("dense_layers", "dense_window", "dense_timestep", "dense_injection")
+
+
+def fingerprint_of(base: nn.Module) -> str:
+    """SHA-256 (16 hex digits) of the base's config: which base a dense file belongs to."""
+    config = {key: value for key, value in dict(base.config).items() if not key.startswith("_")}
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_base(folder: str | Path, torch_dtype: torch.dtype = torch.float32, **dense) -> NovaTransformer3DModel:
+    """A fresh NOVA around a published base.
+
+    Args:
+        folder: a diffusers folder of a Wan VACE transformer, or of a whole pipeline with `transformer/` in
+            it.
+        torch_dtype: precision of the weights in memory.
+        **dense: options of the dense branch, as in NovaTransformer3DModel.
+
+    Returns:
+        NovaTransformer3DModel whose dense output projections are zero: it equals its base.
+
+    Raises:
+        NovaError: no such folder, or no readable weights in it.
+    """
+    from accelerate import init_empty_weights
+    from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
+
+    folder = Path(folder)
+    home = folder / "transformer" if (folder / "transformer").is_dir() else folder
+    if not (home / "config.json").is_file():
+        raise NovaError(
+            f"{folder} holds no diffusers transformer (config.json is missing). Pass the folder that "
+            "`hf download Wan-AI/Wan2.1-VACE-1.3B-diffusers --local-dir FOLDER` filled."
+        )
+    try:
+        base = WanVACETransformer3DModel.from_pretrained(str(home), dtype=torch_dtype)
+    except Exception as error:  # safetensors, JSON and OS errors have no common class
+        raise NovaError(f"the weights in {home} cannot be read: {_first_line(error)}. Fetch them again.") from error
+    config = {key: value for key, value in dict(base.config).items() if not key.startswith("_")}
+    with init_empty_weights():
+        model = NovaTransformer3DModel(base_config=config, **dense)
+    model.base = base
+    layers = [int(layer) for layer in model.dense_branch]
+    model.dense_branch = DenseBranch(base.config, layers, model.config.dense_injection).to(base.dtype)
+    for name, parameter in model.dense_branch.named_parameters():
+        if "norm_query" in name or "norm_dense" in name:  # as from_pretrained keeps them
+            parameter.data = parameter.data.float()
+    return model.eval()
+
+
+def save_dense(model: NovaTransformer3DModel, path: str | Path, dtype: torch.dtype | None = None) -> Path:
+    """Write the dense branch as one safetensors file, atomically, with the fingerprint of its base.
+
+    Args:
+        model: the NOVA.
+        path: file to write.
+        dtype: precision on disk; None = as in memory.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for name, tensor in model.dense_branch.state_dict().items()
+    }
+    options = {key: model.config[key] for key in DENSE_OPTIONS}
+    about = {"format": FORMAT, "base": fingerprint_of(model.base), **options}
+    metadata = {"novakit": json.dumps(about, sort_keys=True)}  # one entry: safetensors shuffles several
+    with atomic_path(path) as temporary:
+        save_file(tensors, str(temporary), metadata=metadata)
+    return Path(path)
+
+
+def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransformer3DModel:
+    """Read a file of `save_dense` into the model's dense branch; every key must be there.
+
+    Raises:
+        NovaError: missing, corrupt, not a dense file, made for another base or with other dense options.
+    """
+    tensors, about = _read_dense(Path(path))
+    if about.get("format") != FORMAT:
+        raise NovaError(f"{path} is no dense branch of novakit (format {about.get('format')!r}). Pass one.")
+    if about.get("base") != fingerprint_of(model.base):
+        raise NovaError(
+            f"{path} was trained on a base with the fingerprint {about.get('base')}; this base has "
+            f"{fingerprint_of(model.base)}. Load the base of the same preset, or another dense file."
+        )
+    for key in ("dense_layers", "dense_injection"):
+        if _canonical(model, key, about.get(key)) != _canonical(model, key, model.config[key]):
+            raise NovaError(
+                f"{path} has {key}={about.get(key)}, the model {model.config[key]}. Build it with the former."
+            )
+    own = model.dense_branch.state_dict()
+    wrong = sorted(
+        set(own) ^ set(tensors) | {key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape}
+    )
+    if wrong:
+        raise NovaError(f"{path} does not fit this dense branch; first keys that differ: {wrong[:3]}. Save it again.")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise NovaError(f"{path} holds NaN or infinite weights: it is corrupt. Fetch or train it again.")
+    model.dense_branch.load_state_dict(tensors)
+    return model
+
+
+def _read_dense(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Tensors, and what `save_dense` noted about them."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise NovaError(
+            f"{path} does not exist. Train it (novakit train saves one), or leave `dense` out for plain VACE."
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("novakit", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
+    except Exception as error:  # SafetensorError is not importable in all versions
+        raise NovaError(f"{path} is corrupt ({_first_line(error)}). Fetch or train it again.") from error
+
+
+def _canonical(model: NovaTransformer3DModel, key: str, value):
+    """`dense_layers=None` and the list of all layers are the same thing."""
+    if key == "dense_layers":
+        return sorted(range(model.base.config.num_layers) if value is None else value)
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
