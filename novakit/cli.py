@@ -82,17 +82,18 @@ def doctor() -> None:
 
 @app.command()
 def pretrain(
-    stage: Annotated[str, typer.Argument(help="Which stage to train: vae, base or nova.")],
-    folder: Annotated[Path, typer.Option(help="Checkpoints and logs; an old run there is resumed.")],
+    stage: Annotated[str, typer.Option(help="vae, base, nova, or export (weights to a pipeline folder).")],
+    folder: Annotated[Path | None, typer.Option(help="Checkpoints and logs of all stages [build/pretrain].")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the folder.")] = True,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's number.")] = None,
 ) -> None:
     """Train the nano weights on the nano world, stage by stage, resumable at any moment."""
     from novakit.training.pretrain import pretrain as train_stage
 
-    train_stage(stage, folder, minutes=minutes, device=device, resume=resume, threads=threads)
+    train_stage(stage, folder, minutes=minutes, device=device, resume=resume, threads=threads, steps=steps)
 
 
 @app.command()
@@ -102,11 +103,13 @@ def score(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="Another pipeline folder than the shipped weights.")] = None,
+    interval: Annotated[int, typer.Option(help="Keyframe interval.")] = 8,
 ) -> None:
     """Score NOVA and its baselines on held-out scenes: PSNR and SSIM inside and outside the mask."""
     from novakit.evaluation.scoring import score_command
 
-    score_command(out=out, scenes=scenes, steps=steps, seed=seed, device=device)
+    score_command(out=out, scenes=scenes, steps=steps, seed=seed, device=device, folder=folder, interval=interval)
 
 
 @app.command()

@@ -51,8 +51,8 @@ def test_edit_hands_over_everything(implementation):
 
 def test_pretrain_and_bench_hand_over(implementation):
     calls = implementation("novakit.training.pretrain", "pretrain")
-    assert run("pretrain", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
-    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1}
+    assert run("pretrain", "--stage", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
+    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None}
     assert calls == [(("vae", Path("runs")), options)]
     calls = implementation("novakit.evaluation.benchmark", "bench")
     assert run("bench", "--suite", "cpu", "--out", "b.json") == 0

@@ -20,7 +20,7 @@ from novakit.presets import Preset, get_preset
 
 PARTS = ("model_index.json", "scheduler/scheduler_config.json", "vae/config.json", "transformer/config.json")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-REINSTALL = "Reinstall novakit, or train them with `novakit pretrain` vae, base and nova (--folder FOLDER)."
+REINSTALL = "Reinstall novakit, or train them with `novakit pretrain --stage vae`, then base, nova and export."
 # Sizes of Wan-AI/Wan2.1-VACE-1.3B-diffusers in bfloat16, from parameter counts: 2.154 B, 5.68 B and 0.127 B.
 WAN_SIZES = "transformer 4.3 GB, text encoder 11.4 GB, VAE 0.3 GB in bfloat16; twice that in float32"
 

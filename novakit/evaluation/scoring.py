@@ -165,7 +165,7 @@ def score_command(
         "steps": steps or pipe.preset.steps,
         "minutes": round((time.perf_counter() - started) / 60, 2),
         **provenance(seed=seed),
-        "records": records,
+        "records": [{k: None if v != v else v for k, v in record.items()} for record in records],  # NaN: no pixels
     }
     print(as_markdown(table))
     if out:

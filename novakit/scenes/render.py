@@ -48,6 +48,19 @@ def random_camera(random: SceneRandom, num_frames: int, still_share: float = 0.2
     return Camera(start + moves * (pan * (time - 0.5) + shake), zoom)
 
 
+def affine_points(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where each pixel looks in a texture, `(B, T, H, W, 2)`: `F.affine_grid` for `theta` `(B, T, 2, 3)`.
+
+    Written as a sum of a row and a column, which on a CPU takes a fifth of the time of affine_grid's matrix product.
+    """
+    height, width = size
+    x = (torch.arange(width, device=theta.device) + 0.5) / width * 2.0 - 1.0
+    y = (torch.arange(height, device=theta.device) + 0.5) / height * 2.0 - 1.0
+    along_x = theta[..., 0, None] * x  # (B, T, 2, W)
+    along_y = theta[..., 1, None] * y + theta[..., 2, None]  # (B, T, 2, H)
+    return (along_x.transpose(-1, -2)[:, :, None] + along_y.transpose(-1, -2)[:, :, :, None]).contiguous()
+
+
 def render_background(background: Tensor, camera: Camera, size: tuple[int, int]) -> Tensor:
     """The background through the camera, `(B, T, 3, H, W)`.
 
@@ -62,7 +75,7 @@ def render_background(background: Tensor, camera: Camera, size: tuple[int, int])
     theta[..., 1, 1] = camera.zoom * height / side
     theta[..., 2] = camera.shift * 2.0 / side
     # The frames of a clip side by side in one tall grid: one grid_sample per batch, no copy of the background.
-    grid = F.affine_grid(theta.flatten(0, 1), [batch * frames, 1, height, width], align_corners=False)
+    grid = affine_points(theta, size)
     tall = F.grid_sample(
         background,
         grid.reshape(batch, frames * height, width, 2),
@@ -83,12 +96,12 @@ def render_sprite(look: Look, path: Path, size: tuple[int, int]) -> Layer:
     rotate = torch.stack([cos, sin, -sin, cos], dim=-1).reshape(batch, frames, 2, 2)
     offset = -(rotate @ path.centre[..., None])  # (B, T, 2, 1)
     theta = torch.cat([theta, offset], dim=-1)
-    grid = F.affine_grid(theta.flatten(0, 1), [batch * frames, 1, height, width], align_corners=False)
+    grid = affine_points(theta, size)
     if stack.shape[1] == 1:
         tall = F.grid_sample(stack[:, 0], grid.reshape(batch, frames * height, width, 2), align_corners=False)
         seen = tall.reshape(batch, 5, frames, height, width).transpose(1, 2)
     else:
-        seen = F.grid_sample(stack.flatten(0, 1), grid, align_corners=False).unflatten(0, (batch, frames))
+        seen = F.grid_sample(stack.flatten(0, 1), grid.flatten(0, 1), align_corners=False).unflatten(0, (batch, frames))
     return Layer(seen[:, :, :3], seen[:, :, 3:4], torch.minimum(seen[:, :, 4:5], seen[:, :, 3:4]))
 
 

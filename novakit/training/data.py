@@ -61,9 +61,21 @@ def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ..
     )
 
 
+def _encode(vae: nn.Module, clips: Tensor) -> Tensor:
+    """Latents of clips; bfloat16 convolutions halve the time and cost less than the VAE's own error."""
+    with torch.autocast(clips.device.type, torch.bfloat16):
+        return encode_clip(vae, clips)
+
+
+def _context(vae: nn.Module, clips: Tensor, mask: Tensor | None = None, mode: str = "reactive") -> Tensor:
+    """The VACE context of a control sequence, encoded as in `_encode`."""
+    with torch.autocast(clips.device.type, torch.bfloat16):
+        return prepare_control(vae, clips, mask, mode)
+
+
 def main_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
     """For the plain DiT: clean clips `(B, 3, T, H, W)`, no condition."""
-    return NovaBatch(encode_clip(vae, clips), None, None)
+    return NovaBatch(_encode(vae, clips), None, None)
 
 
 def sparse_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
@@ -71,25 +83,25 @@ def sparse_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> N
     names, weights = list(BASE_TASKS), torch.tensor(list(BASE_TASKS.values()))
     name = names[int(torch.multinomial(weights, 1, generator=generator))]
     indices = [0] if name == "first_frame" else list(random_indices(clips.shape[2], generator))
-    return NovaBatch(encode_clip(vae, clips), None, _base_control(vae, clips, name, indices, generator))
+    return NovaBatch(_encode(vae, clips), None, _base_control(vae, clips, name, indices, generator))
 
 
 def _base_control(vae: nn.Module, clips: Tensor, name: str, indices: list[int], generator: torch.Generator) -> Tensor:
     """The VACE context of one conditioning task."""
     if name in ("keyframes", "keyframes_inactive"):
         control = interpolate_keyframes(clips[:, :, indices], indices, clips.shape[2])
-        return prepare_control(vae, control, mode="reactive" if name == "keyframes" else "inactive")
+        return _context(vae, control, mode="reactive" if name == "keyframes" else "inactive")
     if name == "control_video":
         grey = clips.mean(dim=1, keepdim=True)
         small = torch.nn.functional.avg_pool3d(grey, (1, 4, 4))
-        return prepare_control(vae, small.repeat_interleave(4, 3).repeat_interleave(4, 4).expand_as(clips))
+        return _context(vae, small.repeat_interleave(4, 3).repeat_interleave(4, 4).expand_as(clips))
     mask = torch.ones_like(clips[:, :1])
     if name == "masked_source":
         batch, _, frames, height, width = clips.shape
         regions = random_regions(batch, frames, height, width, generator, device=clips.device)
         mask = regions.masks.reshape(batch, frames, 1, height, width).transpose(1, 2).contiguous()
     mask[:, :, indices] = 0.0
-    return prepare_control(vae, clips * (1.0 - mask), mask)
+    return _context(vae, clips * (1.0 - mask), mask)
 
 
 def dense_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
@@ -97,9 +109,7 @@ def dense_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> No
     indices = random_indices(clips.shape[2], generator)
     control = anchored_control(clips, indices, generator, CONTROL)
     pseudo = cut_and_paste(clips, clips.roll(1, dims=0), generator, PASTE)
-    return NovaBatch(
-        encode_clip(vae, clips), encode_clip(vae, pseudo.pseudo_source), prepare_control(vae, control.control)
-    )
+    return NovaBatch(_encode(vae, clips), _encode(vae, pseudo.pseudo_source), _context(vae, control.control))
 
 
 MAKERS: dict[str, Callable[[nn.Module, Tensor, torch.Generator], NovaBatch]] = {
@@ -146,8 +156,7 @@ class LatentStore:
         seeds = torch.randint(2**31 - 1, (count,), generator=generator)
         device = next(vae.parameters()).device
         clips = render_clips(seeds, split=self.split, num_frames=num_frames, device=device)
-        with torch.autocast(device.type, torch.bfloat16):
-            return MAKERS[self.learn](vae, clips, generator)
+        return MAKERS[self.learn](vae, clips, generator)
 
     def build(self, vae: nn.Module, shards: range | None = None, report: Callable[[int], None] | None = None) -> None:
         """Make the shards that are missing; call `report(shard)` after each."""

@@ -24,10 +24,11 @@ from novakit.device import choose_device
 from novakit.errors import NovaError
 from novakit.files import atomic_write_json
 from novakit.models import build_scheduler, build_transformer, build_vae, init_vace_from_main, zero_init_hints
-from novakit.paths import build
+from novakit.paths import ROOT, build, recorded
 from novakit.training import Trainer, load_trained
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
+from novakit.training.model_card import write_card
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
 from novakit.training.vae_task import VaeTask, measure_latents
 
@@ -39,9 +40,9 @@ _COMMON = TrainConfig(
 RECIPE = {
     "vae_short": replace(_COMMON, steps=1000, warmup=30, ema=0.98, log_every=20, best_metric="psnr"),
     "vae": replace(_COMMON, steps=600, lr=1.2e-3, warmup=20, ema=0.98, log_every=20, best_metric="psnr", seed=2),
-    "main": replace(_COMMON, steps=1000, warmup=50, ema=0.98, log_every=20),
-    "sparse": replace(_COMMON, steps=800, warmup=50, ema=0.98, log_every=20),
-    "nova": replace(_COMMON, steps=1200, warmup=50, ema=0.98, log_every=20),
+    "main": replace(_COMMON, steps=520, warmup=50, ema=0.98, log_every=20),
+    "sparse": replace(_COMMON, steps=500, warmup=50, ema=0.98, log_every=20),
+    "nova": replace(_COMMON, steps=900, warmup=50, ema=0.98, log_every=20),
 }
 #: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
 SHARDS = {"main": 120, "sparse": 120, "dense": 140}
@@ -193,4 +194,5 @@ def export(root: Path, target: Path | None = None) -> Path:
         preset="nano",
     )
     pipe.save_pretrained(target)
+    write_card(root, target, recorded() / "nano_scores.json" if ROOT else None)
     return target

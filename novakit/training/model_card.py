@@ -1,0 +1,92 @@
+"""The model card of the nano weights, written from what the runs left behind: nothing in it is typed by hand.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from novakit.files import atomic_write_text
+from novakit.provenance import provenance
+
+PARTS = ("vae_short", "vae", "main", "sparse", "nova")
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def wall_minutes(run: Path) -> float:
+    """Minutes between the first and the last entry of a run's TensorBoard log."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    times = []
+    for file in (run / "tensorboard").rglob("events*"):
+        events = EventAccumulator(str(file)).Reload()
+        times += [event.wall_time for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
+    return (max(times) - min(times)) / 60 if times else 0.0
+
+
+def part_row(root: Path, part: str) -> str:
+    """One line of the table of stages."""
+    log = read_log(root / part)
+    last = {group: [line for line in log if line["group"] == group][-1:] for group in ("train", "validation")}
+    train, held_out = (lines[0] if lines else {} for lines in last.values())
+    metric = "psnr" if part.startswith("vae") else "loss"
+    unit = " dB" if metric == "psnr" else ""
+    scores = f"{train.get(metric, float('nan')):.3f}{unit} | {held_out.get(metric, float('nan')):.3f}{unit}"
+    return f"| {part} | {train.get('step', 0)} | {wall_minutes(root / part):.0f} | {scores} |"
+
+
+def scores_section(scores: Path | None) -> list[str]:
+    """The table of `novakit score`, quoted from its JSON."""
+    if scores is None or not scores.exists():
+        return ["Not scored yet: `novakit score --out scores.json`."]
+    from novakit.evaluation.scoring import as_markdown
+
+    report = json.loads(scores.read_text(encoding="utf-8"))
+    return [f"{report['what']}, {report['steps']} steps, {report['date'][:10]}.", "", as_markdown(report["table"])]
+
+
+def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
+    """Write `target/README.md`.
+
+    Args:
+        root: folder of the runs (`novakit pretrain --folder`).
+        target: the pipeline folder.
+        scores: JSON of `novakit score`, or None.
+    """
+    made = provenance(seed=1)
+    hardware = made["hardware"]
+    lines = [
+        "# novakit nano: weights",
+        "",
+        "A small NOVA (VAE, base, dense cross-attention) for clips of 33 frames at 64x96 px, trained by novakit on its",
+        "own procedural world. Apache-2.0. For teaching and testing; not the paper's model and not of its size.",
+        "",
+        "## Training",
+        "Data: scenes of `novakit.scenes`, split `train` (procedural textures and public-domain photographs).",
+        "Stages: `novakit pretrain --stage vae`, `base` (main, then sparse), `nova` (base frozen, as in the paper).",
+        f"Hardware: {hardware['cpu']}, {hardware['cores']} cores, shared with other work; torch",
+        f"{made['versions']['torch']}, diffusers {made['versions']['diffusers']}; {made['date'][:10]}.",
+        "",
+        "| part | steps | wall minutes | last training score | last validation score |",
+        "|---|---|---|---|---|",
+        *(part_row(root, part) for part in PARTS),
+        "",
+        "(VAE parts: PSNR of the round trip. Other parts: flow-matching loss; no unit, smaller is better.)",
+        "",
+        "## Scores",
+        *scores_section(scores),
+        "",
+        "## Known failures",
+        "Trained for minutes on two CPU cores, so: pictures are soft, fine texture inside an edit is lost, fast",
+        "objects blur between keyframes, and photographs of the real world lie outside what it has seen.",
+        "",
+    ]
+    return atomic_write_text(target / "README.md", "\n".join(lines))
