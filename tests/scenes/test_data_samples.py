@@ -31,8 +31,8 @@ def test_sums_agree():
 def test_sample_is_the_scene_that_the_script_names(name):
     seed, edit, walker = runpy.run_path(str(FOLDER / "make.py"))["SAMPLES"][name]
     scene = render_scenes([seed], split="test", edit=edit, walker=walker)
-    for file, clip in (("source", scene.source), ("truth", scene.truth)):
-        assert (read_clip(FOLDER / name / f"{file}.mp4").frames - clip).abs().mean() < 0.03
+    for file, clip in (("source", scene.source), ("truth", scene.truth)):  # 4:2:0 colour costs up to 0.053
+        assert (read_clip(FOLDER / name / f"{file}.mp4").frames - clip).abs().mean() < 0.06
     frames = read_keyframes(FOLDER / name / "keyframes", 33, (64, 96))
     assert sorted(frames) == [0, 8, 16, 24, 32]
     torch.testing.assert_close(frames[16], scene.truth[0, :, 16], atol=1 / 127, rtol=0)
