@@ -42,6 +42,7 @@ class SceneBatch:
         mask: `(B, 1, T, H, W)` in {0, 1}, 1 where the edit may change content.
         edits: the kind of edit of every scene, one of EDITS.
         moving: `(B,)` booleans; the edited object moves 2 px or more in 8 frames on average.
+        still_camera: `(B,)` booleans; the background does not move, so that copying a keyframe's is already right.
         seeds: `(B,)`.
     """
 
@@ -50,6 +51,7 @@ class SceneBatch:
     mask: Tensor
     edits: list[str]
     moving: Tensor
+    still_camera: Tensor
     seeds: Tensor
 
 
@@ -202,7 +204,7 @@ def render_scenes(
     region = edit_kinds.restyle_region(random, camera, size)
     restyle = (codes == EDITS.index("restyle"))[:, None, None, None, None]
     patch = render_sprite(random_look(random, "edit/region_shape", split), region, size).alpha * restyle
-    truth = truth * (1.0 - patch) + edit_kinds.restyled(source.clamp(0.0, 1.0), random) * patch
+    truth = truth.lerp(edit_kinds.restyled(source.clamp(0.0, 1.0), random), patch)
     mask = (torch.maximum(seen, patch) > VISIBLE).float()
 
     source, truth = (clip.clamp(0.0, 1.0) * 2.0 - 1.0 for clip in (source, truth))
@@ -218,6 +220,7 @@ def render_scenes(
         mask.permute(to_clip).contiguous(),
         names,
         moving,
+        camera.still,
         random.seeds,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from novakit.files import atomic_write_text
 from novakit.provenance import provenance
 
-PARTS = ("vae_short", "vae", "main", "sparse", "nova")
+PARTS = ("vae_short", "vae", "vae_long", "main", "sparse", "nova")
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -22,14 +22,15 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 
 def wall_minutes(run: Path) -> float:
-    """Minutes between the first and the last entry of a run's TensorBoard log."""
+    """Minutes between the first and the last entry of a run's TensorBoard logs, summed over its sittings."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    times = []
+    seconds = 0.0
     for file in (run / "tensorboard").rglob("events*"):
         events = EventAccumulator(str(file)).Reload()
-        times += [event.wall_time for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
-    return (max(times) - min(times)) / 60 if times else 0.0
+        times = [event.wall_time for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
+        seconds += max(times) - min(times) if times else 0.0
+    return seconds / 60
 
 
 def part_row(root: Path, part: str) -> str:
@@ -50,7 +51,16 @@ def scores_section(scores: Path | None) -> list[str]:
     from novakit.evaluation.scoring import as_markdown
 
     report = json.loads(scores.read_text(encoding="utf-8"))
-    return [f"{report['what']}, {report['steps']} steps, {report['date'][:10]}.", "", as_markdown(report["table"])]
+    moving = report["moving_camera"]
+    return [
+        f"{report['what']}, {report['steps']} steps, {report['date'][:10]}.",
+        "",
+        as_markdown(report["table"]),
+        "",
+        f"The {moving['nova']['scenes']} scenes whose camera moves (before a still one, copying is already right):",
+        "",
+        as_markdown(moving),
+    ]
 
 
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:

@@ -4,8 +4,8 @@ The update of a weight matrix is replaced by the nearest orthogonal matrix (five
 direction learns at the same rate. Convolution kernels are seen as matrices (out, in * kernel). `torch.optim.Muon`
 takes 2-D weights only, which leaves out a video VAE; this one covers both and keeps AdamW for vectors.
 
-Source: Jordan et al. 2024, "Muon"; coefficients are theirs. Used for the nano VAE and base (ours); NOVA's
-cross-attention is trained with AdamW, as in the paper.
+Source: Jordan et al. 2024, "Muon"; coefficients are theirs. Used for all nano weights (ours); the paper trains with
+AdamW, which stays TrainConfig's default.
 """
 
 from __future__ import annotations

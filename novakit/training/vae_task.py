@@ -44,6 +44,7 @@ class VaeTask:
         batch: clips per step.
         num_frames: frames per clip, 4k+1.
         crop: pixels `(H, W)` cut from each rendered frame.
+        decoder_only: leave the encoder as it is, so that latents made before stay valid.
     """
 
     def __init__(
@@ -53,16 +54,26 @@ class VaeTask:
         batch: int = 8,
         num_frames: int = 9,
         crop: tuple[int, int] = (32, 48),
+        decoder_only: bool = False,
     ) -> None:
         self.module = vae
         with torch.no_grad():
             vae.quant_conv.bias[vae.config.z_dim :] = FIRST_LOGVAR
+        self.decoder_only = decoder_only
+        for frozen in (vae.encoder, vae.quant_conv):
+            frozen.requires_grad_(not decoder_only)
         self.seed, self.batch, self.num_frames, self.crop = seed, batch, num_frames, crop
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a resumed run must share."""
-        return {"stage": "vae", "batch": self.batch, "num_frames": self.num_frames, "crop": list(self.crop)}
+        return {
+            "stage": "vae",
+            "batch": self.batch,
+            "num_frames": self.num_frames,
+            "crop": list(self.crop),
+            "decoder_only": self.decoder_only,
+        }
 
     def clips(self, step: int) -> Tensor:
         """Batch `step`: rendered clips, cropped at a random place."""
@@ -79,7 +90,8 @@ class VaeTask:
         """Reconstruction loss of batch `step`."""
         with without_autocast(next(self.module.parameters()).device):
             clips = self.clips(step)
-        posterior = self.module.encode(clips).latent_dist
+        with torch.set_grad_enabled(not self.decoder_only):
+            posterior = self.module.encode(clips).latent_dist
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         noise = torch.randn(mean.shape, generator=step_generator(self.seed, step)).to(mean)
         code = mean + noise * (0.5 * logvar).exp()
@@ -97,12 +109,12 @@ class VaeTask:
 
     def validate(self, step: int) -> dict[str, float]:
         """PSNR of the round trip on eight whole clips with textures that training never shows."""
-        clips = render_clips(range(8), split="val", num_frames=17).to(next(self.module.parameters()).device)
+        clips = render_clips(range(8), split="val", num_frames=33).to(next(self.module.parameters()).device)
         return {"psnr": psnr(self.round_trip(clips), clips).mean().item()}
 
     def validation_clips(self, step: int) -> dict[str, Tensor]:
         """Three clips above their round trips, as one video."""
-        clips = render_clips(range(3), split="val", num_frames=17).to(next(self.module.parameters()).device)
+        clips = render_clips(range(3), split="val", num_frames=33).to(next(self.module.parameters()).device)
         pairs = torch.cat([clips, self.round_trip(clips).float().cpu()], dim=-2)  # (3, 3, T, 2H, W)
         return {"round_trip": torch.cat(list(pairs), dim=-1)[None]}
 

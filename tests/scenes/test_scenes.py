@@ -71,6 +71,15 @@ def test_moving_flag_tells_moving_from_still():
     assert 0 < moving.float().mean() < 1
 
 
+def test_before_a_still_camera_only_objects_move():
+    scenes = render_scenes(range(24), edit="remove", walker=False, size=(16, 24), num_frames=9)
+    change = (scenes.truth[:, :, 8] - scenes.truth[:, :, 0]).abs().amax(dim=1).flatten(1)  # (B, H*W)
+    unchanged = (change < 0.25).float().mean(dim=1)  # light may change a little, objects cover a part
+    assert 0 < scenes.still_camera.float().mean() < 0.5
+    assert unchanged[scenes.still_camera].min() > 0.5
+    assert unchanged[scenes.still_camera].mean() > unchanged[~scenes.still_camera].mean()
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(NovaError, match="train, val, test"):
         render_scenes([0], split="dev", **SMALL)
