@@ -98,8 +98,8 @@ def pretrain(
 
 @app.command()
 def score(
-    out: Annotated[Path | None, typer.Option(help="Write the table as JSON to this file.")] = None,
-    scenes: Annotated[int, typer.Option(help="Held-out test scenes.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, table and contact sheet.")] = None,
+    scenes: Annotated[int, typer.Option(help="Held-out test scenes.")] = 64,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -107,7 +107,7 @@ def score(
     interval: Annotated[int, typer.Option(help="Keyframe interval.")] = 8,
 ) -> None:
     """Score NOVA and its baselines on held-out scenes: PSNR and SSIM inside and outside the mask."""
-    from novakit.evaluation.scoring import score_command
+    from novakit.evaluation.score_report import score_command
 
     score_command(out=out, scenes=scenes, steps=steps, seed=seed, device=device, folder=folder, interval=interval)
 

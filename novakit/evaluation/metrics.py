@@ -1,7 +1,7 @@
-"""PSNR and SSIM inside a region of a clip, against a known truth.
+"""PSNR, SSIM, traces of another clip, and flicker inside a region, against a known truth.
 
 No mask is given to a model and nothing is pasted back before a score; the region only says where to look.
-Source: PSNR and SSIM as usual (SSIM map from torchmetrics); the regions are ours.
+Source: PSNR and SSIM as usual (SSIM map from torchmetrics); the regions, the trace and the flicker are ours.
 """
 
 from __future__ import annotations
@@ -62,3 +62,37 @@ def region_ssim(output: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     inside = (ssim_map(output, truth) * region).flatten(1).sum(dim=1)
     count = region.flatten(1).sum(dim=1)
     return torch.where(count > 0, inside / count.clamp_min(1.0), torch.nan)
+
+
+def trace_of(other: Tensor, output: Tensor, truth: Tensor, region: Tensor) -> Tensor:
+    """How much of another clip shines through: the `a` of least squares in output - truth = a (other - truth).
+
+    With `other` the source it is the ghost of the old object; with `other` the interpolated keyframes it is their
+    double image. 0 = no trace, 1 = the other clip itself, negative = overcorrected.
+
+    Args:
+        other: clip `(B, 3, T, H, W)` in [-1, 1].
+        output, truth, region: as in `region_psnr`.
+
+    Returns:
+        `(B,)`; NaN where `other` equals the truth in the whole region.
+    """
+    _check(output, truth, region)
+    error, direction = ((clip - truth) * region for clip in (output, other))
+    along = (error * direction).flatten(1).sum(dim=1)
+    length = direction.square().flatten(1).sum(dim=1)
+    return torch.where(length > 1e-6, along / length.clamp_min(1e-6), torch.nan)
+
+
+def flicker(output: Tensor, truth: Tensor, region: Tensor) -> Tensor:
+    """Mean change from frame to frame over a region, divided by the truth's; 1 = as calm as the truth.
+
+    Arguments as `region_psnr`; a pixel counts where both frames lie in the region.
+
+    Returns:
+        `(B,)`; NaN where the truth does not change there.
+    """
+    _check(output, truth, region)
+    both = region[:, :, 1:] * region[:, :, :-1]
+    change, expected = ((clip.diff(dim=2).abs() * both).flatten(1).sum(dim=1) for clip in (output, truth))
+    return torch.where(expected > 0, change / expected.clamp_min(1e-12), torch.nan)

@@ -1,20 +1,13 @@
-"""The table of nano scores: NOVA beside what needs no NOVA, on held-out scenes with a rendered truth.
+"""Scores of NOVA beside what needs no NOVA, on held-out scenes with a rendered truth: one record per scene and row.
 
 Rows: NOVA; the VAE round trip of the truth (the best any row can reach); linear interpolation of the keyframes; the
-unedited source; the same base as VACE multi-frame, twice. Columns: PSNR and SSIM inside and outside the mask, against
-rendered tensors. No mask enters NOVA and nothing is post-processed.
-
-Two means: `psnr` averages the decibels of the scenes; `pooled` is the PSNR of their mean squared error. They differ
-where a row is nearly perfect in a few scenes: before a still camera the interpolated background *is* the truth
-(50-80 dB), which no model with a VAE can reach. `still_camera` tells those scenes apart.
+unedited source; the same base as VACE multi-frame, twice. No mask enters NOVA, nothing is post-processed, and the
+truth is the rendered tensor. `novakit.evaluation.score_report` makes tables of the records.
 
 Source: ours; the paper has no ground truth.
 """
 
 from __future__ import annotations
-
-import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,11 +15,9 @@ from tqdm.auto import tqdm
 
 from novakit.degradation import interpolate_keyframes
 from novakit.evaluation.baselines import vace_multiframe
-from novakit.evaluation.metrics import region_psnr, region_ssim
-from novakit.files import atomic_write_json
+from novakit.evaluation.metrics import flicker, region_psnr, region_ssim, trace_of
 from novakit.models import decode_latents, encode_clip
-from novakit.provenance import provenance
-from novakit.scenes import SceneBatch, render_scenes
+from novakit.scenes import EDITS, SceneBatch, render_scenes
 
 ROWS = {
     "nova": "NOVA",
@@ -39,72 +30,14 @@ ROWS = {
 BATCH = 4
 
 
-def edited_clips(pipe, scenes: SceneBatch, indices: list[int], steps: int, seed: int) -> dict[str, Tensor]:
-    """The clip of every row for a batch of scenes, each `(B, 3, T, H, W)` in [-1, 1]."""
-    keyframes = scenes.truth[:, :, indices]  # (B, 3, K, H, W)
-    grid = encode_clip(pipe.vae, scenes.truth)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(grid.shape, generator=generator).to(grid)
-    given = [{index: frame[:, place] for place, index in enumerate(indices)} for frame in keyframes]
-    nova = pipe(scenes.source, given, num_inference_steps=steps, latents=noise)
-    return {
-        "nova": nova.frames,
-        "interpolation": interpolate_keyframes(keyframes, indices, scenes.truth.shape[2]),
-        "source": scenes.source,
-        "vace_grey": vace_multiframe(pipe, keyframes, indices, noise, steps),
-        "vace_source": vace_multiframe(pipe, keyframes, indices, noise, steps, scenes.source, scenes.mask),
-        "round_trip": decode_latents(pipe.vae, grid),
-    }
+def keyframe_indices(num_frames: int, interval: int) -> list[int]:
+    """Frames 0, K, 2K, ... of a clip."""
+    return list(range(0, num_frames, interval))
 
 
-def score_clip(output: Tensor, scenes: SceneBatch, indices: list[int]) -> list[dict[str, float]]:
-    """PSNR and SSIM of every scene, inside the mask (all frames, and only between keyframes) and outside it."""
-    between = torch.ones_like(scenes.mask)
-    between[:, :, indices] = 0.0
-    regions = {"inside": scenes.mask, "between": scenes.mask * between, "outside": 1.0 - scenes.mask}
-    columns = {
-        f"{name}_{metric.__name__[7:]}": metric(output.cpu(), scenes.truth.cpu(), region.cpu())
-        for name, region in regions.items()
-        for metric in (region_psnr, region_ssim)
-    }
-    return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(scenes.edits))]
-
-
-@torch.no_grad()
-def score_scenes(
-    pipe, scenes: int = 32, interval: int = 8, steps: int | None = None, seed: int = 0, progress: bool = True
-) -> list[dict]:
-    """Score every row on held-out test scenes; the five kinds of edit take turns.
-
-    Args:
-        pipe: NovaEditPipeline of preset nano.
-        scenes: number of test scenes.
-        interval: keyframe interval; keyframes are frames of the truth.
-        steps: denoising steps; None = the preset's.
-        seed: of the starting noise.
-        progress: show a progress bar.
-
-    Returns:
-        One record per scene and row: row, scene, edit, moving, and the columns of `score_clip`.
-    """
-    from novakit.scenes import EDITS
-
-    steps = steps or pipe.preset.steps
-    records = []
-    for start in tqdm(range(0, scenes, BATCH), desc="scoring", disable=not progress):
-        ids = list(range(start, min(start + BATCH, scenes)))
-        parts = [render_scenes([i], split="test", edit=EDITS[i % len(EDITS)]) for i in ids]
-        batch = _join(parts)
-        indices = list(range(0, batch.truth.shape[2], interval))
-        for row, output in edited_clips(pipe, batch, indices, steps, seed + start).items():
-            for i, columns in enumerate(score_clip(output, batch, indices)):
-                flags = {"moving": bool(batch.moving[i]), "still_camera": bool(batch.still_camera[i])}
-                records.append({"row": row, "scene": ids[i], "edit": batch.edits[i], **flags, **columns})
-    return records
-
-
-def _join(parts: list[SceneBatch]) -> SceneBatch:
-    """One batch out of single scenes."""
+def held_out_scenes(ids: list[int]) -> SceneBatch:
+    """Held-out scenes; the five kinds of edit take turns."""
+    parts = [render_scenes([i], split="test", edit=EDITS[i % len(EDITS)]) for i in ids]
 
     def cat(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
@@ -114,77 +47,89 @@ def _join(parts: list[SceneBatch]) -> SceneBatch:
     return SceneBatch(cat("source"), cat("truth"), cat("mask"), edits, *flags, cat("seeds"))
 
 
-def summarise(records: list[dict], **only: object) -> dict[str, dict[str, float]]:
-    """Mean of every column by row, over the records that match `only` (for instance `edit="recolour"`).
+def start_noise(pipe, scenes: SceneBatch, seed: int) -> Tensor:
+    """Starting noise `(B, Z, t, h, w)`; a scene has its own, whatever batch it is in."""
+    grid = encode_clip(pipe.vae, scenes.truth[:1]).shape[1:]
+    seeds = [1_000_003 * seed + int(scene) for scene in scenes.seeds]
+    return torch.stack([torch.randn(grid, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
-    Every PSNR column gets a `pooled` one beside it: the PSNR of the scenes' mean squared error.
+
+def edited_clips(
+    pipe, scenes: SceneBatch, indices: list[int], steps: int, seed: int, rows: tuple[str, ...] = tuple(ROWS)
+) -> dict[str, Tensor]:
+    """The clip of every row, each `(B, 3, T, H, W)` in [-1, 1]; the keyframes are frames of the truth."""
+    keyframes = scenes.truth[:, :, indices]  # (B, 3, K, H, W)
+    noise = start_noise(pipe, scenes, seed).to(pipe.device)
+
+    def nova() -> Tensor:
+        given = [{index: frame[:, place] for place, index in enumerate(indices)} for frame in keyframes]
+        return pipe(scenes.source, given, num_inference_steps=steps, latents=noise).frames
+
+    makers = {
+        "nova": nova,
+        "interpolation": lambda: interpolate_keyframes(keyframes, indices, scenes.truth.shape[2]),
+        "source": lambda: scenes.source,
+        "vace_grey": lambda: vace_multiframe(pipe, keyframes, indices, noise, steps),
+        "vace_source": lambda: vace_multiframe(pipe, keyframes, indices, noise, steps, scenes.source, scenes.mask),
+        "round_trip": lambda: decode_latents(pipe.vae, encode_clip(pipe.vae, scenes.truth)),
+    }
+    return {row: makers[row]().cpu() for row in rows}
+
+
+def score_clip(output: Tensor, scenes: SceneBatch, indices: list[int]) -> list[dict[str, float]]:
+    """Scores of every scene: PSNR and SSIM inside the mask (all frames, and only between keyframes) and outside it.
+
+    Also `ghost` (trace of the source) and `double` (trace of the interpolated keyframes) inside the mask between
+    keyframes, and `flicker` outside the mask.
     """
-    table: dict[str, dict[str, float]] = {}
-    for row in ROWS:
-        chosen = [r for r in records if r["row"] == row and all(r[k] == v for k, v in only.items())]
-        columns = [key for key in (chosen[0] if chosen else {}) if key.rsplit("_", 1)[-1] in ("psnr", "ssim")]
-        values = {c: torch.tensor([r[c] for r in chosen], dtype=torch.float64) for c in columns}
-        means = {c: v.nanmean() for c, v in values.items()}
-        for column in [c for c in columns if c.endswith("psnr")]:
-            means[column[:-4] + "pooled"] = -10.0 * torch.log10((10.0 ** (-values[column] / 10.0)).nanmean())
-        table[row] = {**{c: round(v.item(), 4) for c, v in means.items()}, "scenes": len(chosen)}
-    return table
+    truth, outside = scenes.truth, 1.0 - scenes.mask
+    between = scenes.mask.clone()
+    between[:, :, indices] = 0.0
+    interpolation = interpolate_keyframes(truth[:, :, indices], indices, truth.shape[2])
+    columns = {
+        f"{name}_{metric.__name__[7:]}": metric(output, truth, region)
+        for name, region in {"inside": scenes.mask, "between": between, "outside": outside}.items()
+        for metric in (region_psnr, region_ssim)
+    }
+    columns["ghost"] = trace_of(scenes.source, output, truth, between)
+    columns["double"] = trace_of(interpolation, output, truth, between)
+    columns["flicker"] = flicker(output, truth, outside)
+    return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(scenes.edits))]
 
 
-def as_markdown(table: dict[str, dict[str, float]]) -> str:
-    """The table as Markdown: mean PSNR / mean SSIM, and for the background the PSNR of the mean squared error."""
-    head = "| | inside the mask | inside, between keyframes | outside the mask | outside, pooled |"
-    lines = [head, "|---|---|---|---|---|"]
-    for row, values in table.items():
-        cells = [f"{values[f'{r}_psnr']:.2f} dB / {values[f'{r}_ssim']:.3f}" for r in ("inside", "between", "outside")]
-        lines.append(f"| {ROWS[row]} | " + " | ".join(cells) + f" | {values['outside_pooled']:.2f} dB |")
-    return "\n".join(lines)
-
-
-def score_command(
-    *,
-    out: Path | None = None,
-    scenes: int = 32,
+@torch.no_grad()
+def score_scenes(
+    pipe,
+    scenes: int = 64,
+    interval: int = 8,
     steps: int | None = None,
     seed: int = 0,
-    device: str = "auto",
-    folder: Path | None = None,
-    interval: int = 8,
-) -> dict:
-    """`novakit score`: print the table, and write it as JSON with every scene's record.
+    rows: tuple[str, ...] = tuple(ROWS),
+    progress: bool = True,
+) -> list[dict]:
+    """Score rows on held-out test scenes.
 
     Args:
-        out: JSON file, or None.
-        folder: another pipeline folder than the shipped weights (a run of `novakit pretrain export`).
-        scenes, steps, seed, interval: see `score_scenes`.
-        device: "auto", "cpu" or "cuda".
-    """
-    from novakit.editing.loading import load_folder
-    from novakit.editing.pipeline import NovaEditPipeline
-    from novakit.scenes import EDITS
+        pipe: NovaEditPipeline of preset nano.
+        scenes: number of test scenes.
+        interval: keyframe interval; keyframes are frames of the truth.
+        steps: denoising steps; None = the preset's.
+        seed: of the starting noise.
+        rows: which of ROWS.
+        progress: show a progress bar.
 
-    pipe = (
-        load_folder(NovaEditPipeline, folder, device) if folder else NovaEditPipeline.from_preset("nano", device=device)
-    )
-    started = time.perf_counter()
-    records = score_scenes(pipe, scenes, interval, steps, seed)
-    table = summarise(records)
-    report = {
-        "what": f"{scenes} held-out test scenes, keyframe interval {interval}, against rendered tensors",
-        "table": table,
-        "by_edit": {edit: summarise(records, edit=edit) for edit in EDITS},
-        "moving": summarise(records, moving=True),
-        "moving_camera": summarise(records, still_camera=False),
-        "still_camera": summarise(records, still_camera=True),
-        "steps": steps or pipe.preset.steps,
-        "minutes": round((time.perf_counter() - started) / 60, 2),
-        **provenance(seed=seed),
-        "records": [{k: None if v != v else v for k, v in record.items()} for record in records],  # NaN: no pixels
-    }
-    print(as_markdown(table))
-    if report["moving_camera"]["nova"]["scenes"]:
-        print(f"\nOnly the {report['moving_camera']['nova']['scenes']} scenes whose camera moves:\n")
-        print(as_markdown(report["moving_camera"]))
-    if out:
-        atomic_write_json(out, report)
-    return report
+    Returns:
+        One record per scene and row: row, scene, edit, interval, moving, still_camera and the columns of `score_clip`.
+    """
+    steps = steps or pipe.preset.steps
+    records = []
+    for start in tqdm(range(0, scenes, BATCH), desc=f"scoring, interval {interval}", disable=not progress):
+        ids = list(range(start, min(start + BATCH, scenes)))
+        batch = held_out_scenes(ids)
+        indices = keyframe_indices(batch.truth.shape[2], interval)
+        for row, output in edited_clips(pipe, batch, indices, steps, seed, rows).items():
+            for i, columns in enumerate(score_clip(output, batch, indices)):
+                about = {"row": row, "scene": ids[i], "edit": batch.edits[i], "interval": interval}
+                flags = {"moving": bool(batch.moving[i]), "still_camera": bool(batch.still_camera[i])}
+                records.append({**about, **flags, **columns})
+    return records

@@ -45,22 +45,12 @@ def part_row(root: Path, part: str) -> str:
 
 
 def scores_section(scores: Path | None) -> list[str]:
-    """The table of `novakit score`, quoted from its JSON."""
+    """The tables of `novakit score`, quoted from its JSON."""
     if scores is None or not scores.exists():
-        return ["Not scored yet: `novakit score --out scores.json`."]
-    from novakit.evaluation.scoring import as_markdown
+        return ["Not scored yet: `novakit score --out notebooks/recorded`."]
+    from novakit.evaluation.score_report import report_markdown
 
-    report = json.loads(scores.read_text(encoding="utf-8"))
-    moving = report["moving_camera"]
-    return [
-        f"{report['what']}, {report['steps']} steps, {report['date'][:10]}.",
-        "",
-        as_markdown(report["table"]),
-        "",
-        f"The {moving['nova']['scenes']} scenes whose camera moves (before a still one, copying is already right):",
-        "",
-        as_markdown(moving),
-    ]
+    return [report_markdown(json.loads(scores.read_text(encoding="utf-8"))).rstrip()]
 
 
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:

@@ -204,5 +204,5 @@ def export(root: Path, target: Path | None = None) -> Path:
         preset="nano",
     )
     pipe.save_pretrained(target)
-    write_card(root, target, recorded() / "nano_scores.json" if ROOT else None)
+    write_card(root, target, recorded() / "nano_score.json" if ROOT else None)
     return target

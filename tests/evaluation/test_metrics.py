@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from novakit.errors import NovaError
-from novakit.evaluation.metrics import region_psnr, region_ssim, ssim_map
+from novakit.evaluation.metrics import flicker, region_psnr, region_ssim, ssim_map, trace_of
 
 
 def clips(seed=0):
@@ -46,3 +46,23 @@ def test_empty_region_is_nan_and_bad_shapes_are_refused():
     assert region_psnr(truth, truth, 0 * region).isnan().all()
     with pytest.raises(NovaError, match="do not fit"):
         region_ssim(truth, truth[:, :, :2], region)
+
+
+def test_trace_is_the_share_of_the_other_clip():
+    truth, region = clips()
+    source = torch.where(region.bool(), -truth, truth)
+    noise = 0.01 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    output = truth + 0.3 * (source - truth) + noise
+    assert trace_of(source, output, truth, region).tolist() == pytest.approx([0.3, 0.3], abs=0.02)
+    assert trace_of(source, source, truth, region).tolist() == pytest.approx([1.0, 1.0])
+    assert trace_of(source, truth, truth, region).tolist() == [0.0, 0.0]
+    assert trace_of(source, output, truth, 1 - region).isnan().all()  # the source equals the truth there
+
+
+def test_flicker_is_one_for_the_truth_and_grows_with_noise():
+    truth, region = clips()
+    smooth = truth[:, :, :1] + torch.linspace(0, 0.1, 3)[:, None, None]  # a clip that only brightens
+    noise = 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    assert flicker(smooth, smooth, region).tolist() == pytest.approx([1.0, 1.0])
+    assert flicker(smooth + noise, smooth, region).min() > 2
+    assert flicker(smooth, truth * 0, region).isnan().all()

@@ -5,20 +5,37 @@ import json
 import pytest
 
 from novakit.editing.pipeline import NovaEditPipeline
-from novakit.evaluation.scoring import ROWS, as_markdown, score_scenes, summarise
+from novakit.evaluation.score_report import (
+    as_markdown,
+    chosen_scenes,
+    contact_sheet,
+    make_report,
+    report_markdown,
+    summarise,
+)
+from novakit.evaluation.scoring import ROWS, edited_clips, held_out_scenes, score_scenes
 
 
-def record(row, value, edit="add"):
+def record(row, value, edit="add", scene=0):
     regions = ("inside", "between", "outside")
     columns = {f"{region}_{metric}": value for region in regions for metric in ("psnr", "ssim")}
-    return {"row": row, "scene": 0, "edit": edit, "moving": True, "still_camera": edit == "remove", **columns}
+    columns |= dict.fromkeys(("ghost", "double", "flicker"), value)
+    about = {"row": row, "scene": scene, "edit": edit, "interval": 8}
+    return {**about, "moving": True, "still_camera": edit == "remove", **columns}
 
 
 def test_means_by_row_skip_empty_regions_and_choose_by_edit():
     records = [record(row, 20.0) for row in ROWS] + [record(row, float("nan"), "remove") for row in ROWS]
     assert summarise(records)["nova"]["inside_psnr"] == 20.0
     assert summarise(records, edit="add")["source"]["scenes"] == 1
-    assert as_markdown(summarise(records)).count("20.00 dB") == 4 * len(ROWS)
+    assert as_markdown(summarise(records)).count("20.00") == 8 * len(ROWS)
+
+
+def test_a_scene_without_a_value_is_a_dash_in_the_table_and_null_in_the_file():
+    table = summarise([record("nova", float("nan"))])
+    assert table["nova"]["inside_psnr"] is None
+    assert as_markdown(table).count("–") == 8
+    json.dumps(table, allow_nan=False)
 
 
 def test_pooled_psnr_is_that_of_the_mean_squared_error_so_one_perfect_scene_does_not_carry_a_row():
@@ -44,3 +61,28 @@ def test_every_row_is_scored_on_every_scene(records):
 def test_keyframes_are_the_truth_for_interpolation(records):
     row = next(r for r in records if r["row"] == "interpolation")
     assert row["between_psnr"] < row["inside_psnr"]
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_report_of_any_mix_of_scenes(still):
+    edit = "remove" if still else "add"
+    rows = [record(row, 20.0 + scene, edit, scene) for row in ROWS for scene in range(3)]
+    report = make_report(rows, {4: [record("nova", 19.0, edit, 0)]}, steps=8, seed=0, minutes=1.0)
+    json.dumps(report, allow_nan=False)
+    assert report["by_interval"][8]["scenes"] == report["by_interval"][4]["scenes"] == 1
+    text = report_markdown(json.loads(json.dumps(report)))  # the model card reads it from the file
+    assert ("scenes whose camera moves" in text) == (not still)
+    assert chosen_scenes(rows) == {"best": 2, "median": 1, "worst": 0}
+
+
+def test_a_scene_scores_the_same_in_any_batch(records):
+    pipe = NovaEditPipeline.from_preset("nano", device="cpu")
+    alone = edited_clips(pipe, held_out_scenes([1]), [0, 8, 16, 24, 32], 2, 0, rows=("nova",))["nova"]
+    both = edited_clips(pipe, held_out_scenes([0, 1]), [0, 8, 16, 24, 32], 2, 0, rows=("nova",))["nova"]
+    assert (alone[0] - both[1]).abs().mean() < 1e-3
+
+
+def test_contact_sheet_is_a_picture(records, tmp_path):
+    pipe = NovaEditPipeline.from_preset("nano", device="cpu")
+    sheet = contact_sheet(pipe, records, 1, 0, tmp_path / "sheet.png")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
