@@ -25,7 +25,9 @@ notebooks: $(STAMP)
 
 # all three parts run, whichever fails
 test: $(STAMP)
-	@$(MAKE) --no-print-directory --keep-going unit exercises nbval
+	@mkdir -p build && rm -f build/test_seconds.txt; start=$$(date +%s); \
+	  $(MAKE) --no-print-directory --keep-going unit exercises nbval && \
+	  echo $$(($$(date +%s) - start)) > build/test_seconds.txt
 
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(RUN) pytest tests -m 'not notebook' -n $(JOBS) --dist loadfile

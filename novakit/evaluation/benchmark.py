@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from novakit.errors import NovaError
-from novakit.files import atomic_write_json
+from novakit.files import atomic_write_json, require_writable_folder
 from novakit.paths import build, data_samples
 from novakit.provenance import provenance
 
@@ -33,6 +33,8 @@ TARGETS = {
     "clips": ("rendering training clips", "frames/s", 1000.0, False),
     "scenes": ("rendering scenes with truth and mask", "frames/s", 1000.0, False),
     "series": ("the notebook series, profile ci", "min", 15.0, True),
+    "slowest_notebook": ("its slowest notebook", "min", 3.0, True),
+    "tests": ("make test", "min", 20.0, True),
 }
 
 
@@ -132,13 +134,15 @@ def measure_rendering() -> dict[str, float]:
 
 
 def measure_series() -> dict[str, float]:
-    """Minutes of the last run of the series, read from its report; nothing when there is none."""
-    report = build() / "series" / "report.json"
-    if not report.exists():
-        return {}
-    notebooks = json.loads(report.read_text())["notebooks"]
-    minutes = [notebook["minutes"] or 0.0 for notebook in notebooks]
-    return {"series": sum(minutes), "slowest_notebook": max(minutes)}
+    """Minutes of the last `make notebooks` and of the last `make test` that passed, read from what they left."""
+    found: dict[str, float] = {}
+    report, tests = build() / "series" / "report.json", build() / "test_seconds.txt"
+    if report.exists():
+        minutes = [notebook["minutes"] or 0.0 for notebook in json.loads(report.read_text())["notebooks"]]
+        found = {"series": sum(minutes), "slowest_notebook": max(minutes)}
+    if tests.exists():
+        found["tests"] = float(tests.read_text()) / 60
+    return found
 
 
 MEASUREMENTS = (measure_import, measure_edit, measure_command, measure_cache, measure_rendering, measure_series)
@@ -156,6 +160,8 @@ def bench(suite: str = "cpu", out: Path | None = None) -> dict:
     """
     if suite != "cpu":
         raise NovaError(f"There is no suite {suite!r}; the suites are: cpu.")
+    if out:
+        require_writable_folder(Path(out).absolute().parent)
     numbers: dict[str, float] = {}
     for measure in MEASUREMENTS:
         numbers |= measure()

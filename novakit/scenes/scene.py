@@ -192,7 +192,7 @@ def render_scenes(
     camera = random_camera(random, num_frames)
     ground = texture(random, "background", split, BACKGROUND_SIDE)
     if walkers.any():
-        street = street_texture(random, "street", BACKGROUND_SIDE)
+        street = street_texture(random, "street", split, BACKGROUND_SIDE)
         ground = torch.where(walkers[:, None, None, None], street, ground)
     background = render_background(ground, camera, size)
     stage = _stage(random, split, size, num_frames, walkers)
@@ -240,7 +240,8 @@ def render_clips(
     walkers = random.chance("walker/is", WALKER_SHARE)
     ground = texture(random, "background", split, BACKGROUND_SIDE)
     if walkers.any():
-        ground = torch.where(walkers[:, None, None, None], street_texture(random, "street", BACKGROUND_SIDE), ground)
+        street = street_texture(random, "street", split, BACKGROUND_SIDE)
+        ground = torch.where(walkers[:, None, None, None], street, ground)
     canvas = render_background(ground, random_camera(random, num_frames), size)
     stage = _stage(random, split, size, num_frames, walkers)
     for slot, (look, path) in enumerate(zip(stage.looks, stage.paths, strict=True)):

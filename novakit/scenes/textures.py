@@ -1,7 +1,8 @@
 """Textures of the nano world: procedural patterns and public-domain photographs.
 
-Every split has textures that the others never show: other photographs, other noise, and one pattern family of its
-own. The photographs ship inside the scikit-image wheel (`skimage.data`); see `data_samples/README.md` for origins.
+Every split has textures that the others never show: other photographs, other noise, other streets (`walker.STREETS`),
+and val and test a pattern family of their own. The photographs ship inside the scikit-image wheel (`skimage.data`); see
+`data_samples/README.md` for origins.
 
 Source: ours.
 """
@@ -32,10 +33,10 @@ PHOTOGRAPHS = {
     "val": ("rocket", "moon"),
     "test": ("chelsea", "grass", "retina"),
 }
-# Pattern families by split; the last one of val and test is never seen in training.
+# Pattern families by split; zigzag (val), rings and bricks (test) are seen in no other split.
 PATTERNS = {
     "train": ("marble", "stripes", "checks", "dots", "waves"),
-    "val": ("marble", "stripes", "checks", "dots", "waves"),
+    "val": ("marble", "stripes", "checks", "dots", "zigzag"),
     "test": ("marble", "stripes", "dots", "rings", "bricks"),
 }
 PHOTO_SIDE = 192
@@ -116,6 +117,7 @@ def _pattern_fields(random: SceneRandom, stream: str, side: int) -> dict[str, Te
         "checks": soft(2.0 * torch.sin(frequency * u) * torch.sin(frequency * v)),
         "dots": soft(2.0 * (torch.cos(frequency * u) + torch.cos(frequency * v) - 0.6)),
         "waves": soft(torch.sin(frequency * (u + 0.15 * torch.sin(4.0 * v)))),
+        "zigzag": soft(torch.sin(frequency * (u + 0.2 * (4.0 * v % 2.0 - 1.0).abs()))),
         "rings": soft(torch.sin(1.5 * frequency * torch.sqrt(u * u + v * v))),
         "bricks": soft(4.0 * (torch.cos(frequency * u + row_shift).abs() * torch.sin(frequency * v).abs() - 0.25)),
     }

@@ -8,6 +8,8 @@ Source: ours (the example is the paper's, section 1: a red coat becomes blue).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,24 @@ from novakit.scenes.sprites import SPRITE_SIDE, Look, unit_grid
 from novakit.scenes.textures import hsv_to_rgb
 
 STEPS_PER_CLIP = 3.5  # gait cycles in 33 frames
+
+
+@dataclass(frozen=True)
+class Street:
+    """What is fixed about the streets of a split: number of houses, and spatial frequencies in rad per half side."""
+
+    houses: int
+    windows: tuple[float, float]  # across, down
+    joints: float  # of the pavement
+    dashes: float  # of the road
+
+
+#: Every split walks down streets of its own.
+STREETS = {
+    "train": Street(7, (66.0, 40.0), 50.0, 30.0),
+    "val": Street(9, (78.0, 34.0), 62.0, 24.0),
+    "test": Street(5, (54.0, 46.0), 40.0, 38.0),
+}
 
 
 def _capsule(x: Tensor, y: Tensor, start: tuple, end: tuple, radius: float) -> Tensor:
@@ -91,23 +111,24 @@ def walker_look(random: SceneRandom, stream: str, num_frames: int, coat: Tensor)
     return Look(canvas, alpha[:, :, None], coat_alpha.expand_as(legs)[:, :, None])
 
 
-def street_texture(random: SceneRandom, stream: str, side: int) -> Tensor:
+def street_texture(random: SceneRandom, stream: str, split: str, side: int) -> Tensor:
     """A street seen from the side: sky, house fronts with windows, pavement and road, `(B, 3, side, side)`."""
     x, y = unit_grid(side, random.seeds.device)
-    houses = 7
+    street = STREETS[split]
+    houses, (across, down) = street.houses, street.windows
     column = ((x + 1.0) / 2.0 * houses).floor().long().clamp(0, houses - 1)
     hue = random.uniform(stream + "/house_hue", houses, low=0.02, high=0.16)
     value = random.uniform(stream + "/house_value", houses, low=0.45, high=0.9)
     fronts = hsv_to_rgb(hue, torch.full_like(hue, 0.35), value)[:, column]  # (B, side, side, 3)
     roof = random.uniform(stream + "/roof", houses, low=-0.75, high=-0.35)[:, column]
-    window = ((torch.sin(x * 66.0) > 0.1) & (torch.sin(y * 40.0) > 0.2))[None, ..., None]
+    window = ((torch.sin(x * across) > 0.1) & (torch.sin(y * down) > 0.2))[None, ..., None]
     fronts = torch.where(window, fronts * 0.45 + 0.08, fronts)
     sky = torch.stack([0.55 + 0.2 * y, 0.7 + 0.15 * y, 0.92 + 0.0 * y], dim=-1)[None]
     picture = torch.where((y[None] < roof)[..., None], sky, fronts)
-    joints = (torch.sin(x * 50.0) > 0.96)[None, ..., None]
+    joints = (torch.sin(x * street.joints) > 0.96)[None, ..., None]
     pavement = torch.where(joints, 0.45, 0.62) * torch.ones_like(picture)
     picture = torch.where((y > 0.18)[None, ..., None], pavement, picture)
     road = torch.full_like(picture, 0.3)
-    dashes = ((torch.sin(x * 30.0) > 0.0) & ((y - 0.52).abs() < 0.015))[None, ..., None]
+    dashes = ((torch.sin(x * street.dashes) > 0.0) & ((y - 0.52).abs() < 0.015))[None, ..., None]
     picture = torch.where((y > 0.38)[None, ..., None], torch.where(dashes, 0.9, road), picture)
     return picture.permute(0, 3, 1, 2).clamp(0.0, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 from novakit.errors import NovaError
 
 #: Keys that change how a run is watched, not what it computes: a resumed run may change them freely.
-FREE_KEYS = ("checkpoint_every", "validate_every", "log_every", "minutes", "keep")
+FREE_KEYS = ("checkpoint_every", "validate_every", "log_every", "minutes", "keep", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class TrainConfig:
     grad_clip: float = 1.0  # largest gradient norm; 0 switches clipping off
     ema: float = 0.0  # decay of the averaged copy of the weights; 0 keeps none
     precision: str = "bf16"  # "bf16" = autocast of the forward pass (weights stay float32), "fp32" = none
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass: less memory, same numbers
     accumulate: int = 1  # batches whose gradients are averaged in one update
     checkpoint_every: int = 200  # updates between checkpoints
     validate_every: int = 200  # updates between validations; 0 = never
@@ -39,7 +40,9 @@ class TrainConfig:
         _check_choice("optimizer", self.optimizer, ("adamw", "muon"))
         _check_choice("precision", self.precision, ("bf16", "fp32"))
         _check_choice("best_direction", self.best_direction, ("max", "min"))
-        for key, least in _LEAST.items():
+        for key, least in {**_LEAST, "lr": 0, "ema": 0}.items():
+            if isinstance(getattr(self, key), bool) or not isinstance(getattr(self, key), int | float):
+                raise NovaError(f"TrainConfig.{key} is {getattr(self, key)!r}; it must be a number.")
             if not getattr(self, key) >= least:
                 raise NovaError(f"TrainConfig.{key} is {getattr(self, key)!r}; it must be at least {least}.")
         if not (self.lr > 0 and math.isfinite(self.lr)):

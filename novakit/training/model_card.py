@@ -44,13 +44,9 @@ def part_row(root: Path, part: str) -> str:
     return f"| {part} | {train.get('step', 0)} | {wall_minutes(root / part):.0f} | {scores} |"
 
 
-def scores_section(scores: Path | None) -> list[str]:
-    """The tables of `novakit score`, quoted from its JSON."""
-    if scores is None or not scores.exists():
-        return ["Not scored yet: `novakit score --out notebooks/recorded`."]
-    from novakit.evaluation.score_report import report_markdown
-
-    return [report_markdown(json.loads(scores.read_text(encoding="utf-8"))).rstrip()]
+def quoted(file: Path | None, otherwise: str = "") -> list[str]:
+    """The text of a file as lines of the card, or another line where there is none."""
+    return [file.read_text(encoding="utf-8").rstrip() if file and file.exists() else otherwise]
 
 
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
@@ -59,7 +55,9 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
     Args:
         root: folder of the runs (`novakit pretrain --folder`).
         target: the pipeline folder.
-        scores: JSON of `novakit score`, or None.
+        scores: nano_score.md of `novakit score`, or None.
+
+    Remarks on the run that no log knows stand in `root/notes.md`.
     """
     made = provenance(seed=1)
     hardware = made["hardware"]
@@ -81,8 +79,10 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         "",
         "(VAE parts: PSNR of the round trip. Other parts: flow-matching loss; no unit, smaller is better.)",
         "",
+        *quoted(root / "notes.md"),
+        "",
         "## Scores",
-        *scores_section(scores),
+        *quoted(scores, "Not scored yet: `novakit score --out notebooks/recorded`."),
         "",
         "## Known failures",
         "Trained for minutes on two CPU cores, so: pictures are soft, fine texture inside an edit is lost, fast",

@@ -60,6 +60,8 @@ class NovaTask:
         validation: held-out batches; their loss at fixed noise levels and fixed noise is the score.
         settings: JSON values that a resumed run must share (batch size, data split, preset, …).
         learn: "dense" for NOVA; "main" and "sparse" are the stages of the base (`novakit.models.learn_only`).
+        preview: `preview() -> {name: clip (1, 3, T, H, W)}`, samples of the model as it is now; written as mp4 at
+            every validation. `novakit.training.preview` makes one.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class NovaTask:
         validation: Sequence[NovaBatch] = (),
         settings: dict[str, Any] | None = None,
         learn: str = "dense",
+        preview: Callable[[], dict[str, Tensor]] | None = None,
     ) -> None:
         learn_only(model, learn)
-        self.module = model
+        self.module, self.preview = model, preview
         self.batch_fn, self.validation = batch_fn, validation
         self.config = config or NovaTaskConfig()
         self.settings = {**asdict(self.config), "learn": learn, **(settings or {})}
@@ -110,6 +113,10 @@ class NovaTask:
     @property
     def _half_precision_base(self) -> bool:
         return self.module.base.patch_embedding.weight.dtype != torch.float32
+
+    def validation_clips(self, step: int) -> dict[str, Tensor]:
+        """What `preview` makes of the averaged weights at this step."""
+        return self.preview() if self.preview else {}
 
     def validate(self, step: int) -> dict[str, float]:
         """Mean loss of the held-out batches, over all and per noise level; the same noise every time."""

@@ -31,6 +31,7 @@ from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
 from novakit.training.model_card import write_card
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
+from novakit.training.preview import edit_preview
 from novakit.training.vae_task import VaeTask, measure_latents
 
 STAGES = ("vae", "base", "nova", "export")
@@ -44,7 +45,7 @@ RECIPE = {
     "vae_long": replace(_COMMON, steps=1400, lr=8e-4, warmup=20, ema=0.98, log_every=20, best_metric="psnr", seed=3),
     "main": replace(_COMMON, steps=1300, warmup=50, ema=0.98, log_every=20),
     "sparse": replace(_COMMON, steps=1100, warmup=50, ema=0.98, log_every=20),
-    "nova": replace(_COMMON, steps=3800, warmup=50, ema=0.98, log_every=20),
+    "nova": replace(_COMMON, steps=3000, warmup=50, ema=0.98, log_every=20),
 }
 #: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
 SHARDS = {"main": 240, "sparse": 200, "dense": 440}
@@ -83,7 +84,9 @@ def pretrain(
     """
     if stage not in STAGES:
         raise NovaError(f"There is no stage {stage!r}; choose one of {', '.join(STAGES)}.")
-    if threads:
+    if threads is not None:
+        if threads < 1:
+            raise NovaError(f"threads is {threads}; pass 1 or more.")
         torch.set_num_threads(threads)
     device = choose_device(device).device
     root = Path(folder) if folder else build() / "pretrain"
@@ -189,6 +192,7 @@ def _flow_task(root: Path, part: str, device: str) -> NovaTask:
         validation=[validation.batch(step, 4, crop_share=0.0) for step in range(4)],
         settings={"part": part, "shards": store.num_shards, "batch": BATCH},
         learn=learn,
+        preview=edit_preview(vae, model, learn),
     )
 
 
@@ -204,5 +208,5 @@ def export(root: Path, target: Path | None = None) -> Path:
         preset="nano",
     )
     pipe.save_pretrained(target)
-    write_card(root, target, recorded() / "nano_score.json" if ROOT else None)
+    write_card(root, target, recorded() / "nano_score.md" if ROOT else None)
     return target

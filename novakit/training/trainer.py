@@ -49,6 +49,10 @@ class Trainer:
     def __init__(self, task: Task, config: TrainConfig, folder: str | Path) -> None:
         self.task, self.config = task, config
         self.folder = Path(folder)
+        if config.gradient_checkpointing:
+            if not hasattr(task.module, "enable_gradient_checkpointing"):
+                raise NovaError(f"{type(task.module).__name__} cannot checkpoint gradients; set it to False.")
+            task.module.enable_gradient_checkpointing()
         self.parameters = trainable_parameters(task.module)
         check_parameters(self.parameters)
         self.device = next(iter(self.parameters.values())).device

@@ -12,7 +12,7 @@ def test_import_is_quick_and_rendering_is_measured(monkeypatch):
     monkeypatch.setattr(benchmark, "REPEATS", 1)
     assert benchmark.measure_import()["import"] < 5.0  # the target is 0.3; a busy machine is slower
     speeds = benchmark.measure_rendering()
-    assert speeds["clips"] > speeds["scenes"] > 20
+    assert min(speeds.values()) > 20
 
 
 def test_cache_gives_the_same_result_and_is_faster(monkeypatch):

@@ -1,4 +1,7 @@
-"""The nano world: exact ground truth, scenes that depend on their seed alone, splits that share nothing."""
+"""The nano world: exact ground truth, scenes that depend on their seed alone, splits with textures of their own."""
+
+import itertools
+from dataclasses import fields
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from novakit.scenes import EDITS, render_clips, render_scenes
 from novakit.scenes.randomness import SceneRandom
 from novakit.scenes.render import affine_points
 from novakit.scenes.textures import PATTERNS, PHOTOGRAPHS
+from novakit.scenes.walker import STREETS, Street, street_texture
 
 SMALL = {"size": (32, 48), "num_frames": 9}
 
@@ -56,7 +60,16 @@ def test_other_seed_or_split_is_another_scene():
 def test_splits_share_no_photograph_and_hold_back_a_pattern():
     names = [set(PHOTOGRAPHS[split]) for split in ("train", "val", "test")]
     assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
-    assert set(PATTERNS["test"]) - set(PATTERNS["train"])
+    others = {split: {name for key in PATTERNS if key != split for name in PATTERNS[key]} for split in PATTERNS}
+    assert all(set(PATTERNS[split]) - others[split] for split in ("val", "test"))
+
+
+def test_every_split_has_a_street_of_its_own():
+    streets = list(STREETS.values())
+    for field in fields(Street):
+        assert len({getattr(street, field.name) for street in streets}) == len(streets), field.name
+    pictures = [street_texture(SceneRandom(torch.tensor([0])), "street", split, 160) for split in STREETS]
+    assert all((a - b).abs().mean() > 0.05 for a, b in itertools.combinations(pictures, 2))
 
 
 def test_walker_recolour_changes_the_coat_and_not_the_head():
