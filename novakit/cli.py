@@ -49,11 +49,14 @@ def edit(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
     interval: Annotated[int | None, typer.Option(help="Keyframe interval when the keyframes are a video.")] = None,
+    base: Annotated[str | None, typer.Option(help="wan-1.3b: folder or hub id of the published base.")] = None,
+    dense: Annotated[Path | None, typer.Option(help="wan-1.3b: safetensors of a trained dense branch.")] = None,
 ) -> None:
     """Edit a video: spread a few edited keyframes over the whole clip."""
     from novakit.editing.command import edit_file
 
-    edit_file(source, keyframes, out, mask=mask, preset=preset, steps=steps, seed=seed, interval=interval)
+    options = {"steps": steps, "seed": seed, "interval": interval, "base": base, "dense": dense}
+    edit_file(source, keyframes, out, mask=mask, preset=preset, **options)
 
 
 @app.command()

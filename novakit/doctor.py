@@ -98,6 +98,7 @@ def check_wan(device: DeviceChoice) -> PresetReport:
         device: the decision of `choose_device`.
     """
     from novakit.editing.loading import WAN_SIZES
+    from novakit.models.weights import fetch_command
     from novakit.presets import get_preset
 
     missing, notes = [], []
@@ -109,7 +110,7 @@ def check_wan(device: DeviceChoice) -> PresetReport:
     if _hub_folder(preset.weights) is None:
         missing.append(
             f"missing: the base weights {preset.weights} ({WAN_SIZES}; "
-            f"{_free_disk_gb():.0f} GB free here). Run `hf download {preset.weights}`"
+            f"{_free_disk_gb():.0f} GB free here). Run `{fetch_command(preset)}`"
         )
     notes.append(
         "the dense file (cross-attention, one safetensors file) is published by nobody; "

@@ -44,9 +44,13 @@ EDIT = ("edit", "in.mp4", "--keyframes", "frames", "--out", "out.mp4")
 def test_edit_hands_over_everything(implementation):
     calls = implementation("novakit.editing.command", "edit_file")
     assert run(*EDIT, "--mask", "m.mp4", "--steps", "4", "--seed", "7", "--interval", "10") == 0
+    assert run(*EDIT, "--preset", "wan-1.3b", "--base", "Wan-AI/base", "--dense", "d.safetensors") == 0
     (args, options) = calls[0]
     assert args == (Path("in.mp4"), Path("frames"), Path("out.mp4"))
-    assert options == {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
+    asked = {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
+    assert options == {**asked, "base": None, "dense": None}
+    options = calls[1][1]
+    assert (options["preset"], options["base"], options["dense"]) == ("wan-1.3b", "Wan-AI/base", Path("d.safetensors"))
 
 
 def test_pretrain_and_bench_hand_over(implementation):
@@ -71,6 +75,21 @@ def test_nova_error_is_one_line_and_code_2(implementation, capsys):
     implementation("novakit.editing.command", "edit_file", error=NovaError("clip has 80 frames;\n  pass 77."))
     assert run(*EDIT) == 2
     assert capsys.readouterr().err == "error: clip has 80 frames; pass 77.\n"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--base", "somewhere"), "--base, --dense) belong to wan-1.3b"),
+        (("--dense", "d.safetensors"), "--base, --dense) belong to wan-1.3b"),
+        (("--interval", "0"), "--interval) is 0"),
+        (("--seed", "-1"), "--seed) is -1"),
+        (("--seed", str(2**63)), f"--seed) is {2**63}"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_any_file_is_opened(words, message, capsys):
+    assert run(*EDIT, *words) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_any_other_exception_is_a_bug_and_shows_itself(implementation):

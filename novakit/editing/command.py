@@ -9,14 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novakit.errors import NovaError, NovaNotice
-from novakit.files import require_writable_folder
+from novakit.editing.command_checks import check_length, check_numbers, check_out, notice_interval, notice_stretch
+from novakit.editing.loading import check_base_and_dense
+from novakit.errors import NovaNotice
 from novakit.presets import Preset, get_preset
+from novakit.video import even_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from novakit.video import Clip, ClipInfo
+    from novakit.video import Clip
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class EditedFile:
 
     path: Path  # the new file
     num_frames: int  # frames written, as many as the source has
-    size: tuple[int, int]  # (H, W) written, as the source
+    size: tuple[int, int]  # (H, W) written: the source's, odd sides one pixel longer (H.264)
     fps: Fraction  # frames per second, as the source
     steps: int  # denoising steps
     seconds: float  # wall time of the whole command
@@ -49,6 +51,8 @@ def edit_file(
     steps: int | None = None,
     seed: int = 0,
     interval: int | None = None,
+    base: str | Path | None = None,
+    dense: str | Path | None = None,
     pipeline: Any = None,
     quiet: bool = False,
 ) -> EditedFile:
@@ -58,13 +62,15 @@ def edit_file(
         source: video file; at most as many frames as the preset's T (others are padded to 4k+1 and cut back).
         keyframes: folder of images named by frame index, or a video whose frames 0, K, 2K, ... are the
             keyframes.
-        out: mp4 to write; complete or not at all.
+        out: mp4 to write, none of the files that are read; complete or not at all.
         mask: video, image or folder, white where content changes. The network never sees it: pixels outside
             it are copied from the source afterwards (ours).
         preset: name of the preset.
         steps: denoising steps; None = the preset's.
-        seed: seed of the starting noise.
-        interval: keyframe interval K of a keyframe *video*; None = the preset's.
+        seed: seed of the starting noise, 0 .. 2**63 - 1.
+        interval: keyframe interval K >= 1 of a keyframe *video*; None = the preset's.
+        base: folder or hub id of the published base, for wan-1.3b.
+        dense: safetensors file of a trained dense branch, for wan-1.3b; without it the edit is plain VACE.
         pipeline: a loaded NovaEditPipeline, to edit several files; None = load the preset's.
         quiet: print nothing.
 
@@ -76,13 +82,15 @@ def edit_file(
     """
     started = time.perf_counter()
     preset = get_preset(preset)
-    out = _check_out(Path(out), Path(source))
+    check_numbers(seed, interval)
+    check_base_and_dense(preset, base, dense)
+    out = check_out(out, {"source": source, "keyframes": keyframes, "mask": mask})
     with _notes(quiet):
         job = _read(source, keyframes, mask, preset, interval)
-        pipeline = pipeline or _load(preset)
+        pipeline = pipeline or _load(preset, base, dense)
         edited = _edit(pipeline, job, steps, seed)
         post = _write(out, pipeline, job, edited.frames)
-    size, fps = job.clip.info.size, job.clip.info.fps
+    size, fps = even_size(job.clip.info.size), job.clip.info.fps
     seconds = time.perf_counter() - started
     result = EditedFile(out, job.num_frames, size, fps, edited.steps, seconds, edited.is_nova, post)
     if not quiet:
@@ -101,42 +109,25 @@ class _Job:
     mask: "Tensor | None"  # (1, 1, T, H, W)
 
 
-def _check_out(out: Path, source: Path) -> Path:
-    if out.suffix.lower() != ".mp4":
-        raise NovaError(f"out is {out}; the edited clip is written as mp4. Give it a name that ends in .mp4.")
-    if out.is_dir():
-        raise NovaError(f"out {out} is a folder; a file was wanted, e.g. {out / 'edit.mp4'}.")
-    if source.exists() and out.exists() and out.samefile(source):
-        raise NovaError(f"out {out} is the source itself; choose another name.")
-    require_writable_folder(out.absolute().parent)
-    return out
-
-
 def _read(source: Any, keyframes: Any, mask: Any, preset: Preset, interval: int | None) -> _Job:
     """Read source, keyframes and mask at the size of the preset whose aspect is nearest."""
     from novakit.video import choose_size, pad_to_4k1, probe, read_clip, read_keyframes, read_mask
 
     info = probe(source)
-    _check_length(info, preset)
+    check_length(info, preset)
     clip = read_clip(info, size=choose_size(info, preset.sizes))
+    notice_stretch(clip)
     count, size = clip.num_frames, clip.geometry.size
+    notice_interval(keyframes, interval)
     images = read_keyframes(keyframes, count, size, interval or preset.interval, geometry=clip.geometry)
     marked = None if mask is None else read_mask(mask, count, size, geometry=clip.geometry)
     return _Job(clip, pad_to_4k1(clip.frames).clip, count, images, marked)
 
 
-def _check_length(info: "ClipInfo", preset: Preset) -> None:
-    if info.num_frames > preset.num_frames:
-        raise NovaError(
-            f"{info.path} has {info.num_frames} frames; {preset.name} edits at most {preset.num_frames}. "
-            f"Cut it first, e.g. `ffmpeg -i {info.path.name} -frames:v {preset.num_frames} short.mp4`."
-        )
-
-
-def _load(preset: Preset) -> Any:
+def _load(preset: Preset, base: Any, dense: Any) -> Any:
     from novakit.editing.pipeline import NovaEditPipeline
 
-    return NovaEditPipeline.from_preset(preset.name)
+    return NovaEditPipeline.from_preset(preset.name, base=base, dense=dense)
 
 
 def _edit(pipeline: Any, job: _Job, steps: int | None, seed: int) -> Any:

@@ -3,24 +3,24 @@
 Nothing is downloaded here: what is missing is named with its size and the command that fetches it.
 """
 
-import json
+import re
+from collections.abc import Collection
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from novakit.device import choose_device
+from novakit.editing.folder_checks import WEIGHTS, check_folder
 from novakit.editing.inputs import notice
 from novakit.errors import NovaError
 from novakit.models.build import build_scheduler
-from novakit.models.weights import load_base, load_dense
+from novakit.models.weights import fetch_command, load_base, load_dense
 from novakit.paths import shipped_weights
 from novakit.presets import Preset, get_preset
 
-PARTS = ("model_index.json", "scheduler/scheduler_config.json", "vae/config.json", "transformer/config.json")
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-REINSTALL = "Reinstall novakit, or train them with `novakit pretrain --stage vae`, then base, nova and export."
 # Sizes of Wan-AI/Wan2.1-VACE-1.3B-diffusers in bfloat16, from parameter counts: 2.154 B, 5.68 B and 0.127 B.
 WAN_SIZES = "transformer 4.3 GB, text encoder 11.4 GB, VAE 0.3 GB in bfloat16; twice that in float32"
 
@@ -30,9 +30,21 @@ def load_preset(cls: type, preset: str | Preset, *, base: Any, dense: Any, devic
     preset = get_preset(preset)
     if preset.weights != "shipped":
         return _load_wan(cls, preset, base, dense, device)
-    if base is not None or dense is not None:
-        raise NovaError(f"{preset.name} has its weights in the package; base= and dense= belong to wan-1.3b.")
+    check_base_and_dense(preset, base, dense)
     return load_folder(cls, shipped_weights() / preset.name, device)
+
+
+def check_base_and_dense(preset: Preset, base: Any, dense: Any) -> None:
+    """Refuse a base or a dense file where the weights ship with the package.
+
+    Raises:
+        NovaError: a base or a dense file for such a preset.
+    """
+    if preset.weights == "shipped" and (base is not None or dense is not None):
+        raise NovaError(
+            f"{preset.name} has its weights in the package; base= and dense= (--base, --dense) belong to wan-1.3b. "
+            "Leave them out, or choose that preset."
+        )
 
 
 def load_folder(cls: type, folder: Path, device: str = "auto") -> Any:
@@ -47,70 +59,27 @@ def load_folder(cls: type, folder: Path, device: str = "auto") -> Any:
         NovaError: a file is missing or corrupt, or its keys or shapes are not those of its config.
     """
     choice = choose_device(device)
-    for part in PARTS:
-        _read_json(folder / part)
-    for part in ("vae", "transformer"):
-        _check_weights(folder / part)
     with _quiet_loading():
         dtypes = {"transformer": choice.dtype, "default": torch.float32}  # the VAE stays float32
-        pipe = cls.from_pretrained(str(folder), dtype=dtypes, local_files_only=True)
+        pipe = cls.from_pretrained(Path(folder), dtype=dtypes, local_files_only=True)  # checks the folder
     pipe.vae.eval(), pipe.transformer.eval()
     return pipe.to(choice.device)
 
 
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise NovaError(f"weights are missing: {path} does not exist. {REINSTALL}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise NovaError(f"{path} is corrupt ({error}). {REINSTALL}") from error
+def check_place(place: str | PathLike, given: Collection[str] = ()) -> None:
+    """Check what `from_pretrained` is to read: a folder thoroughly, a hub id ("owner/name") not at all.
 
+    Args:
+        place: folder or hub id; a Path, or anything that has no such form, is a folder.
+        given: see `check_folder`.
 
-def _expected_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter that the folder's config asks for; nothing is allocated."""
-    from accelerate import init_empty_weights
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-
-    from novakit.models.nova_transformer import NovaTransformer3DModel
-
-    config = _read_json(folder / "config.json")
-    kind = AutoencoderKLWan if folder.name == "vae" else NovaTransformer3DModel
-    try:
-        with init_empty_weights():
-            model = kind.from_config(config)
-    except Exception as error:  # whatever a wrong value does inside diffusers
-        raise NovaError(
-            f"{folder / 'config.json'} does not describe a {kind.__name__} ({error}). {REINSTALL}"
-        ) from error
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-def _check_weights(folder: Path) -> None:
-    """Refuse a weights file that is missing, cut off, of another config, or holds NaN."""
-    from safetensors import safe_open
-
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise NovaError(f"weights are missing: {path} does not exist. {REINSTALL}")
-    expected = _expected_shapes(folder)
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # SafetensorError is not importable in all versions
-        raise NovaError(f"{path} is corrupt ({error}). {REINSTALL}") from error
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
-        name = wrong[0]
-        raise NovaError(
-            f"{path} belongs to another config: {len(wrong)} of {len(expected)} tensors differ, "
-            f"e.g. {name} is {found.get(name, 'missing')}, wanted "
-            f"{expected.get(name, 'nothing of that name')}. {REINSTALL}"
-        )
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise NovaError(f"{path} is corrupt: NaN or infinite values in {broken[0]}. {REINSTALL}")
+    Raises:
+        NovaError: the folder is missing or damaged.
+    """
+    folder = Path(place)
+    is_hub_id = isinstance(place, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", place) and not folder.exists()
+    if not is_hub_id:
+        check_folder(folder, given)
 
 
 def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> Any:
@@ -119,7 +88,7 @@ def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> 
         raise NovaError(
             f"{preset.name} needs a CUDA device and none was found: an edit of {preset.num_frames} frames at "
             f"{preset.width}x{preset.height} would take days on a CPU. Use preset nano here, "
-            f"or run on a GPU machine after `{_fetch_command(preset)}` ({WAN_SIZES})."
+            f"or run on a GPU machine after `{fetch_command(preset)}` ({WAN_SIZES})."
         )
     choice = choose_device(device)
     folder = _find_base(preset, base)
@@ -132,10 +101,6 @@ def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> 
     vae = _load_vae(folder)
     pipe = cls(vae, transformer, build_scheduler(preset), text_encoder, tokenizer, preset=preset.name)
     return pipe.to(choice.device)
-
-
-def _fetch_command(preset: Preset) -> str:
-    return f"hf download {preset.weights} --local-dir wan-vace-1.3b"
 
 
 def _find_base(preset: Preset, base: Any) -> Path:
@@ -151,7 +116,7 @@ def _find_base(preset: Preset, base: Any) -> Path:
         raise NovaError(
             f"the base of {preset.name} is missing: {wanted} is neither a folder nor in the hub's cache "
             f"(transformer/{WEIGHTS} and more: {WAN_SIZES}). Fetch it with "
-            f"`{_fetch_command(preset)}` and pass base=wan-vace-1.3b."
+            f"`{fetch_command(preset)}`, or pass base=FOLDER (--base FOLDER) if you have it elsewhere."
         ) from error
 
 

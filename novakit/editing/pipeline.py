@@ -7,6 +7,7 @@ A user who knows diffusers knows this class. Source: paper section 3 (inference)
 marked.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ from torch import Tensor
 
 from novakit.editing.denoise import Conditions, denoise
 from novakit.editing.inputs import EditInputs, Keyframes, notice, prepare_inputs
+from novakit.editing.options import check_noise_source, check_prompts, check_scales, check_steps
 from novakit.editing.text import encode_prompt, null_token
 from novakit.errors import NovaError
 from novakit.models.attention_maps import AttentionRequest
 from novakit.models.latents import check_clip, decode_latents, encode_clip, latent_shape
 from novakit.models.sparse_branch import prepare_control
 from novakit.presets import Preset, get_preset
-
-OUTPUT_TYPES = ("clip", "latent", "pil", "np")
+from novakit.video.probing import reason
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,27 @@ class NovaEditPipeline(DiffusionPipeline):
 
         return load_preset(cls, preset, base=base, dense=dense, device=device)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **options) -> "NovaEditPipeline":
+        """The pipeline of a folder of `save_pretrained` or of a hub id ("owner/name").
+
+        Args:
+            pretrained_model_name_or_path: a folder, checked as `folder_checks.check_folder` says; or a hub id.
+            **options: as in diffusers' `DiffusionPipeline.from_pretrained`.
+
+        Raises:
+            NovaError: the folder is missing, damaged or of another model, or the hub does not give the id.
+        """
+        from novakit.editing.loading import check_place
+
+        check_place(pretrained_model_name_or_path, given=options)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except Exception as error:  # diffusers, the hub and safetensors have no common class
+            raise NovaError(
+                f"{pretrained_model_name_or_path} cannot be loaded: {reason(error)}. Check the path or hub id."
+            ) from error
+
     @property
     def is_nova(self) -> bool:
         """False while the dense branch is untrained: such a pipeline is plain VACE and says so."""
@@ -122,7 +144,8 @@ class NovaEditPipeline(DiffusionPipeline):
         """Edit a clip.
 
         Args:
-            source: clip (B or 1, 3, T, H, W) in [-1, 1], T = 4k+1; a novakit Clip; or a list of PIL images.
+            source: clip (B or 1, 3, T, H, W) in [-1, 1], T = 4k+1; or a novakit Clip, a list of PIL images, an
+                array (T, H, W, 3) of uint8.
             keyframes: {frame index: edited frame}; any interval, even irregular, frame 0 not required; a list
                 of dicts for a batch.
             mask: (B, 1, T, H, W), 1 = content changes. It never enters the network; the output carries it.
@@ -145,15 +168,12 @@ class NovaEditPipeline(DiffusionPipeline):
             NovaError: bad input; the message says what came, what was wanted and what to do.
         """
         started = time.perf_counter()
-        steps = self._check_call(num_inference_steps, output_type)
+        steps = check_steps(num_inference_steps, self.preset, output_type)
+        switches = {"sparse_scale": sparse_scale, "dense_scale": dense_scale, "guidance_scale": guidance_scale}
+        check_scales(switches)
         inputs = prepare_inputs(source, keyframes, mask)
         self._check_size(inputs.source)
         noise = self._noise(inputs, generator, latents)
-        switches = {
-            "sparse_scale": sparse_scale,
-            "dense_scale": dense_scale,
-            "guidance_scale": guidance_scale,
-        }
         conditions = self._conditions(inputs, prompt, negative_prompt, control_mode, use_cache, switches)
         with self.progress_bar(total=steps) as bar:
 
@@ -167,15 +187,6 @@ class NovaEditPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         seconds = time.perf_counter() - started
         return NovaEditOutput(frames, inputs.control, inputs.indices, inputs.mask, steps, seconds, self.is_nova)
-
-    def _check_call(self, steps: int | None, output_type: str) -> int:
-        """Number of steps; refuses what cannot be computed or returned."""
-        if output_type not in OUTPUT_TYPES:
-            raise NovaError(f"output_type {output_type!r} does not exist; pass one of {', '.join(OUTPUT_TYPES)}.")
-        steps = steps if steps is not None else (self.preset.steps if self.preset else 50)
-        if not isinstance(steps, int) or not 1 <= steps <= 1000:
-            raise NovaError(f"num_inference_steps is {steps!r}; pass a whole number from 1 to 1000.")
-        return steps
 
     def _check_size(self, clip: Tensor) -> None:
         """Length and size that the VAE, the patches and the preset can take."""
@@ -195,10 +206,7 @@ class NovaEditPipeline(DiffusionPipeline):
         """Starting noise (B, Z, t, h, w), float32, drawn on the generator's device."""
         grid = latent_shape(self.vae, inputs.source)
         shape = (len(inputs.control), self.vae.config.z_dim, *grid)
-        if isinstance(generator, list) and len(generator) != shape[0]:
-            raise NovaError(f"{len(generator)} generators for {shape[0]} edits; pass one, or one per edit.")
-        if latents is not None and tuple(latents.shape) != shape:
-            raise NovaError(f"latents have shape {tuple(latents.shape)}; wanted {shape}.")
+        check_noise_source(generator, latents, shape)
         device = self._execution_device
         if latents is not None:
             return latents.to(device, torch.float32)
@@ -227,9 +235,7 @@ class NovaEditPipeline(DiffusionPipeline):
     def _text(self, prompt: str | list[str], batch: int) -> Tensor:
         """Text tokens (batch, L, text_dim)."""
         device, dtype = self._execution_device, self.transformer.dtype
-        prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
-        if len(prompts) != batch:
-            raise NovaError(f"{len(prompts)} prompts for {batch} edits; pass one, or one per edit.")
+        prompts = check_prompts(prompt, batch)
         if self.text_encoder is None:
             if any(prompts):
                 notice("this pipeline has no text encoder: the prompt is not read, the keyframes say it all.")

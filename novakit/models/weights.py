@@ -11,9 +11,15 @@ from novakit.errors import NovaError
 from novakit.files import atomic_path
 from novakit.models.dense_branch import DenseBranch
 from novakit.models.nova_transformer import NovaTransformer3DModel
+from novakit.presets import Preset, get_preset
 
 FORMAT = "novakit-dense-1"
 DENSE_OPTIONS = ("dense_layers", "dense_window", "dense_timestep", "dense_injection")
+
+
+def fetch_command(preset: str | Preset = "wan-1.3b") -> str:
+    """The command that fetches a preset's published base into the hub's cache, where novakit looks for it."""
+    return f"hf download {get_preset(preset).weights}"
 
 
 def fingerprint_of(base: nn.Module) -> str:
@@ -45,7 +51,7 @@ def load_base(folder: str | Path, torch_dtype: torch.dtype = torch.float32, **de
     if not (home / "config.json").is_file():
         raise NovaError(
             f"{folder} holds no diffusers transformer (config.json is missing). Pass the folder that "
-            "`hf download Wan-AI/Wan2.1-VACE-1.3B-diffusers --local-dir FOLDER` filled."
+            f"`{fetch_command()}` names when it is done."
         )
     try:
         base = WanVACETransformer3DModel.from_pretrained(str(home), dtype=torch_dtype)
@@ -122,7 +128,8 @@ def _read_dense(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]
 
     if not path.is_file():
         raise NovaError(
-            f"{path} does not exist. Train it (novakit train saves one), or leave `dense` out for plain VACE."
+            f"{path} does not exist; a dense file is what `save_dense` wrote after a training, and none is published. "
+            "Check the path, or leave dense (--dense) out for plain VACE."
         )
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -15,7 +15,14 @@ from novakit.scenes import render_scenes
 
 
 def edit_preview(
-    vae: nn.Module, model: nn.Module, learn: str = "dense", scene: int = 3, steps: int | None = None
+    vae: nn.Module,
+    model: nn.Module,
+    learn: str = "dense",
+    *,
+    scene: int = 3,
+    num_frames: int = 33,
+    size: tuple[int, int] = (64, 96),
+    steps: int | None = None,
 ) -> Callable[[], dict[str, Tensor]]:
     """A function that edits one validation scene with what has learned so far.
 
@@ -24,6 +31,8 @@ def edit_preview(
         model: NovaTransformer3DModel in training.
         learn: "main" paints without any condition, "sparse" reads the keyframes, "dense" the source too.
         scene: seed of the scene, split "val".
+        num_frames: T of the sample, 4k+1; fewer are quicker.
+        size: (H, W) of the sample, in pixels.
         steps: denoising steps; None = the preset's.
 
     Returns:
@@ -33,8 +42,8 @@ def edit_preview(
 
     pipe = NovaEditPipeline(vae=vae, transformer=model, scheduler=build_scheduler("nano"), preset="nano")
     pipe.set_progress_bar_config(disable=True)
-    shown = render_scenes([scene], split="val", edit="recolour")
-    keyframes = {k: shown.truth[0, :, k] for k in range(0, shown.truth.shape[2], pipe.preset.interval)}
+    shown = render_scenes([scene], split="val", edit="recolour", num_frames=num_frames, size=size)
+    keyframes = {k: shown.truth[0, :, k] for k in range(0, num_frames, pipe.preset.interval)}
 
     def preview() -> dict[str, Tensor]:
         scales = {"sparse_scale": float(learn != "main"), "dense_scale": float(learn == "dense")}

@@ -13,7 +13,7 @@ from novakit.video.clip import (
     read_clip,
 )
 from novakit.video.decode import choose_reader, iter_frames
-from novakit.video.encode import write_clip
+from novakit.video.encode import even_size, write_clip
 from novakit.video.geometry import Geometry, choose_size, frame_to_tensor, resize
 from novakit.video.keyframe_files import read_keyframes
 from novakit.video.mask_files import read_mask
@@ -28,6 +28,7 @@ __all__ = [
     "choose_reader",
     "choose_size",
     "cut_back",
+    "even_size",
     "frame_to_tensor",
     "iter_frames",
     "largest_4k1",

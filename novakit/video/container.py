@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from novakit.errors import NovaError
 
@@ -76,11 +76,18 @@ def check_container(path: Path) -> str:
             raise NovaError(f"{path} is not a video: it looks like {_describe(head)}. Wanted: {_ACCEPTED}.")
         end = _CHECKS[name](file, size)
     if end is not None:
-        raise NovaError(
-            f"{path} is cut off: it has {size} bytes and {end}. Copy or download it again, "
-            "or repair it with `ffmpeg -i broken.mp4 -c copy whole.mp4`."
+        rest = (
+            f", or keep what is there with `ffmpeg -i {path.name} -c copy whole{path.suffix}`" if end.readable else ""
         )
+        raise NovaError(f"{path} is cut off: it has {size} bytes and {end.what}. Copy or download it again{rest}.")
     return name
+
+
+class _CutOff(NamedTuple):
+    """How a check found that a file ends too early."""
+
+    what: str  # what is missing
+    readable: bool = True  # a player can still show the part that is there
 
 
 def _sniff(head: bytes) -> str | None:
@@ -103,7 +110,7 @@ def _describe(head: bytes) -> str:
     return "text" if text else f"data that starts with bytes {head[:8].hex(' ')}"
 
 
-def _mp4_end(file: BinaryIO, size: int) -> str | None:
+def _mp4_end(file: BinaryIO, size: int) -> _CutOff | None:
     """Walk the top-level boxes; each must end inside the file and one must be the index, moov."""
     position, index_seen = 0, False
     while position + 8 <= size:
@@ -116,22 +123,23 @@ def _mp4_end(file: BinaryIO, size: int) -> str | None:
         if length < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in kind):
             break  # not a box: trailing bytes that players ignore as well
         if position + length > size:
-            return f"its {kind.decode('latin-1')} box alone would end at byte {position + length}"
+            return _CutOff(f"its {kind.decode('latin-1')} box alone would end at byte {position + length}", index_seen)
         index_seen = index_seen or kind == b"moov"
         position += length
-    return None if index_seen else "its index (the moov box, often the last thing written) is missing"
+    missing = "its index (the moov box, often the last thing written) is missing; without it nothing can be decoded"
+    return None if index_seen else _CutOff(missing, readable=False)
 
 
-def _matroska_end(file: BinaryIO, size: int) -> str | None:
+def _matroska_end(file: BinaryIO, size: int) -> _CutOff | None:
     """Compare the length that the Segment element states (none for live recordings) with the file."""
     file.seek(4)
     header_length, _ = _read_vint(file)
     file.seek(header_length, os.SEEK_CUR)
     if file.read(4) != _SEGMENT_ID:
-        return "its Segment element is missing"
+        return _CutOff("its Segment element is missing", readable=False)
     length, unknown = _read_vint(file)
     end = file.tell() + length
-    return f"its Segment element would end at byte {end}" if not unknown and end > size else None
+    return _CutOff(f"its Segment element would end at byte {end}") if not unknown and end > size else None
 
 
 def _read_vint(file: BinaryIO) -> tuple[int, bool]:
@@ -144,16 +152,16 @@ def _read_vint(file: BinaryIO) -> tuple[int, bool]:
     return value, value == (1 << 7 * (extra + 1)) - 1
 
 
-def _gif_end(file: BinaryIO, size: int) -> str | None:
+def _gif_end(file: BinaryIO, size: int) -> _CutOff | None:
     file.seek(max(0, size - 64))
     ends_well = file.read().rstrip(b"\x00").endswith(b";")
-    return None if ends_well else "its end mark (byte 3b) is missing"
+    return None if ends_well else _CutOff("its end mark (byte 3b) is missing")
 
 
-def _avi_end(file: BinaryIO, size: int) -> str | None:
+def _avi_end(file: BinaryIO, size: int) -> _CutOff | None:
     file.seek(4)
     end = 8 + int.from_bytes(file.read(4), "little")
-    return f"its RIFF header says {end}" if end > size else None
+    return _CutOff(f"its RIFF header says {end}") if end > size else None
 
 
 _CHECKS = {"mp4": _mp4_end, "matroska": _matroska_end, "gif": _gif_end, "avi": _avi_end}

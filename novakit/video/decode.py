@@ -96,7 +96,8 @@ def iter_frames(info: ClipInfo, num_frames: int | None = None, reader: Reader = 
 def _count_message(info: ClipInfo, done: int, wanted: int, why: str) -> str:
     return (
         f"{info.path}: decoded {done} of {wanted} frames ({why}). The file is damaged: copy it again, "
-        f"or keep the good part with num_frames={done}."
+        f"or keep the good part with num_frames={done} in read_clip, or as a file of its own with "
+        f"`ffmpeg -i {info.path.name} -frames:v {done} good.mp4`."
         if done
         else f"{info.path}: decoded 0 of {wanted} frames ({why}). The file is damaged: copy it again."
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from novakit.errors import NovaError, NovaNotice
 from novakit.files import atomic_path
 from novakit.video.audio import SoundTrack
-from novakit.video.geometry import Geometry
+from novakit.video.geometry import Geometry, Size
 from novakit.video.probing import reason
 
 _BT709 = 1  # matrix, primaries and transfer of the ITU-T H.273 tables: what HD players assume
@@ -132,15 +132,21 @@ def _pictures(clip: Tensor | Iterable[Tensor], geometry: Geometry | None) -> Ite
     for t, frame in enumerate(_frames(clip)):
         frame = frame if geometry is None else geometry.to_source(frame)
         picture = frame_to_uint8(frame, t)
-        if t == 0 and (picture.shape[0] % 2 or picture.shape[1] % 2):
-            height, width = picture.shape[:2]
+        height, width = picture.shape[:2]
+        wanted = even_size((height, width))
+        if t == 0 and wanted != (height, width):
             warnings.warn(
                 f"H.264 for browsers needs even sizes: {width}x{height} is written as "
-                f"{width + width % 2}x{height + height % 2}, its last row or column repeated.",
+                f"{wanted[1]}x{wanted[0]}, its last row or column repeated.",
                 NovaNotice,
                 stacklevel=4,
             )
-        yield np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+        yield np.pad(picture, ((0, wanted[0] - height), (0, wanted[1] - width), (0, 0)), mode="edge")
+
+
+def even_size(size: Size) -> Size:
+    """The size (H, W) that `write_clip` gives a clip of `size`: odd sides grow by one pixel."""
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
 
 
 def _frames(clip: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:

@@ -128,6 +128,12 @@ def choose_size(source_size: Size, sizes: Iterable[Size]) -> Size:
     return min(sizes, key=lambda size: abs(math.log(width / height) - math.log(size[1] / size[0])))
 
 
+def stretch_factor(size: Size, other: Size) -> float:
+    """How much more one axis than the other is scaled on the way between two sizes (H, W); >= 1, 1 = same aspect."""
+    ratio = size[1] * other[0] / (size[0] * other[1])
+    return max(ratio, 1 / ratio)
+
+
 def same_aspect(one: Size, other: Size) -> bool:
     """True when ``one`` scaled to the height or width of ``other`` misses it by at most one pixel or 1 %."""
     by_height, by_width = one[1] * other[0] / one[0], one[0] * other[1] / one[1]

@@ -18,6 +18,7 @@ from novakit.video.geometry import Geometry, Size, check_size, frame_to_tensor, 
 from novakit.video.probing import MAX_PIXELS, ClipInfo, probe, reason
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_NAME = re.compile(r"(?:[^\W\d_]+_?)?([0-9]+)")  # 008, img008, key_008; not -08 and not 000_v2
 
 
 def read_keyframes(
@@ -33,7 +34,8 @@ def read_keyframes(
 
     Args:
         path: a folder of images named by frame index (``000.png``, ``8.jpg``, ``key_010.webp``), one
-            such image, or a video whose frames 0, K, 2K… are the keyframes.
+            such image, or a video whose frames 0, K, 2K… are the keyframes. A name is the index, or one
+            word (letters, then ``_`` or nothing) directly followed by it.
         num_frames: T of the clip; every index lies in 0..T−1.
         size: (H, W) of the clip.
         interval: K; needed for a video, not for images.
@@ -43,7 +45,7 @@ def read_keyframes(
 
     Returns:
         {frame index: (3, H, W) float32 in [-1, 1]}, sorted by index. Another size of the same aspect is
-        resized with a ``NovaNotice``.
+        resized with a ``NovaNotice``; so is transparency, which is laid on black.
 
     Raises:
         NovaError: no keyframes, an index outside the clip or given twice, another aspect, a video
@@ -53,22 +55,48 @@ def read_keyframes(
     if not path.exists():
         raise NovaError(f"{path} does not exist; a folder of images or a video was wanted. Check the path.")
     resizer = ToSize(size, geometry, "keyframe")
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        files = indexed_images(path, num_frames)
-        keyframes = {k: resizer(read_image(file), file.name) for k, file in files.items()}
+    if holds_images(path):
+        keyframes = _from_images(path, num_frames, resizer)
     else:
         keyframes = _from_video(path, num_frames, interval, source_frames, resizer)
     resizer.notice()
     return keyframes
 
 
+def holds_images(path: str | Path) -> bool:
+    """True for a folder and for an image file: their names carry the frame indices, no interval is needed."""
+    return Path(path).is_dir() or Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _from_images(path: Path, num_frames: int, to_size: ToSize) -> dict[int, Tensor]:
+    keyframes, clear = {}, []
+    for k, file in indexed_images(path, num_frames).items():
+        image = open_image(file)
+        clear += [file.name] if is_transparent(image) else []
+        keyframes[k] = to_size(on_black(image), file.name)
+    if clear:
+        warnings.warn(
+            f"keyframes with transparent parts, which were laid on black: {', '.join(clear)}.",
+            NovaNotice,
+            stacklevel=3,
+        )
+    return keyframes
+
+
 def indexed_images(path: Path, num_frames: int) -> dict[int, Path]:
-    """{frame index: image file}, sorted; the number at the end of a name is its index."""
+    """{frame index: image file}, sorted; a name is its index, alone or behind one word.
+
+    Raises:
+        NovaError: another name, an index given twice or outside 0..num_frames-1, or no image at all.
+    """
     found: dict[int, Path] = {}
     for file in _image_files(path):
-        number = re.search(r"([0-9]+)$", file.stem)
+        number = _NAME.fullmatch(file.stem)
         if number is None:
-            raise NovaError(f"{file} has no frame index in its name. Call it e.g. 000{file.suffix}.")
+            raise NovaError(
+                f"{file} has no frame index as its name; wanted the number alone, or right behind one word. "
+                f"Call it e.g. 008{file.suffix} or frame_008{file.suffix}, or take it out of the folder."
+            )
         index = int(number.group(1))
         if index in found:
             raise NovaError(f"frame {index} is given twice: {found[index].name}, {file.name}. Remove one.")
@@ -93,6 +121,15 @@ def read_image(path: Path) -> np.ndarray:
     """One image as uint8 (H, W, 3) RGB, upright (EXIF); transparency is laid on black.
 
     Raises:
+        NovaError: see :func:`open_image`.
+    """
+    return on_black(open_image(path))
+
+
+def open_image(path: Path) -> Image.Image:
+    """One image as PIL RGBA, decoded and upright (EXIF).
+
+    Raises:
         NovaError: not an image, damaged, of more than 36 megapixels, or deeper than 8 bits.
     """
     try:
@@ -101,12 +138,23 @@ def read_image(path: Path) -> np.ndarray:
                 raise NovaError(f"{path} has more than {MAX_PIXELS / 1e6:.0f} megapixels. Scale it down.")
             if image.mode.startswith(("I", "F")):
                 raise NovaError(f"{path} has {image.mode} pixels; wanted 8-bit RGB. Save it as plain PNG.")
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            return ImageOps.exif_transpose(image).convert("RGBA")
     except NovaError:
         raise
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise NovaError(f"{path} cannot be read as an image: {reason(error)}. Export it again.") from None
-    return np.array(Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright).convert("RGB"))
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """True when at least one pixel of a PIL image is not opaque."""
+    may_be = "A" in image.getbands() or "transparency" in image.info
+    return may_be and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
+def on_black(image: Image.Image) -> np.ndarray:
+    """A PIL image as uint8 (H, W, 3) RGB, its transparent parts laid on black."""
+    black = Image.new("RGBA", image.size, "black")
+    return np.array(Image.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
 
 
 class ToSize:
@@ -163,7 +211,7 @@ def _from_video(
     if interval is None or interval < 1:
         raise NovaError(
             f"{path.name} is a video of keyframes, so the keyframe interval must be known; got {interval}. "
-            "Pass interval=K (frames 0, K, 2K… are read), or a folder of images."
+            "Pass interval=K (`--interval K`; frames 0, K, 2K… are read), or a folder of images."
         )
     info = open_matching_video(path, "keyframe", num_frames, source_frames)
     keyframes = {}

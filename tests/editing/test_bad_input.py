@@ -1,5 +1,7 @@
 """Bad input is refused before anything is computed, in words that help."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,13 @@ def with_value(value):
         (torch.zeros(1, 3, 37, 16, 24), "37 frames; nano takes at most 33"),
         ("clip.mp4", "source is str"),
         ([], "source is list"),
+        ([Image.new("RGB", (24, 16)), Image.new("RGB", (16, 24))], "frame 0 is 24x16 pixels, frame 1 16x24"),
+        ([1, 2, 3], "source frame 0 is int"),
+        ([[[1], [2, 3]]], "source frame 0 is list"),
+        (np.zeros((9, 16, 24, 3)), r"array \(9, 16, 24, 3\) of float64; wanted uint8"),
+        (np.zeros((16, 24, 3), np.uint8), r"wanted uint8 \(T, H, W, 3\)"),
+        (np.zeros((0, 16, 24, 3), np.uint8), r"wanted uint8 \(T, H, W, 3\)"),
+        (np.zeros((9, 16, 24, 4), np.uint8), "source frame 0 is ndarray"),
     ],
 )
 def test_bad_sources(pipe, source, message):
@@ -62,6 +71,18 @@ def test_bad_sources(pipe, source, message):
         ({0: CLIP[0, 0, 0]}, r"keyframe 0 has shape \(16, 24\)"),
         ({0: CLIP[0, :, 0] * float("nan")}, "keyframe 0 holds 1152 NaN"),
         ({0: "000.png"}, "keyframe 0 is str"),
+        ({0: None}, "keyframe 0 is NoneType"),
+        ({0: CLIP[0, :, 0, :0]}, r"keyframe 0 has shape \(3, 0, 24\)"),
+        ([Image.new("RGB", (24, 16))] * 2, "keyframes are list with Image; wanted a dict"),
+        ([CLIP[0, :, 0]] * 2, "keyframes are list with Tensor; wanted a dict"),
+        (CLIP[0, :, :2], "keyframes are Tensor; wanted a dict"),
+        (np.zeros((2, 16, 24, 3), np.uint8), "keyframes are ndarray; wanted a dict"),
+        (Image.new("RGB", (24, 16)), "keyframes are Image; wanted a dict"),
+        (8, "keyframes are int; wanted a dict"),
+        ("keyframes", "keyframes are str; wanted a dict"),
+        ([(0, CLIP[0, :, 0], 1)], "keyframes are list with tuple"),
+        ([KEYFRAMES, 3], "keyframes are int"),
+        ([3, KEYFRAMES], "keyframes are int"),
         ({0: np.zeros((16, 24, 3))}, r"uint8 \(H, W, 3\)"),
         ([KEYFRAMES, KEYFRAMES, {}], "no keyframe was given"),
         ({0: CLIP[:, :, 0].repeat(2, 1, 1, 1), 4: CLIP[:, :, 0].repeat(3, 1, 1, 1)}, "batches of"),
@@ -83,6 +104,10 @@ def test_two_sources_and_three_edits_do_not_go_together(pipe):
         (torch.ones(1, 1, 5, 16, 24), r"wanted \(1, 1, 9, 16, 24\)"),
         (torch.ones(1, 3, 9, 16, 24), "mask has shape"),
         (torch.ones(1, 1, 9, 16, 16), "mask is 16x16 pixels, the clip 24x16"),
+        (torch.full((1, 1, 9, 16, 24), float("nan")), "mask holds NaN"),
+        ([torch.ones(16, 24)] * 9, "mask is list; wanted a tensor.*read_mask"),
+        (Path("mask.mp4"), "mask is PosixPath|mask is WindowsPath"),
+        (np.ones((1, 1, 9, 16, 24)), "mask is ndarray"),
     ],
 )
 def test_bad_masks(pipe, mask, message):
@@ -96,7 +121,22 @@ def test_bad_masks(pipe, mask, message):
         ({"num_inference_steps": 0}, "from 1 to 1000"),
         ({"num_inference_steps": 2.5}, "from 1 to 1000"),
         ({"output_type": "mp4"}, "clip, latent, pil, np"),
-        ({"latents": torch.zeros(1, 4, 2, 2, 3)}, r"wanted \(1, 4, 3, 2, 3\)"),
+        ({"latents": torch.zeros(1, 4, 2, 2, 3)}, r"wanted a tensor of shape \(1, 4, 3, 2, 3\)"),
+        ({"latents": torch.full((1, 4, 3, 2, 3), float("nan"))}, "latents hold NaN"),
+        ({"latents": [0.0]}, "latents are list; wanted a tensor"),
+        ({"generator": 7}, "generator is 7; wanted torch.Generator"),
+        ({"generator": [7]}, r"generator is \[7\]; wanted torch.Generator"),
+        ({"dense_scale": float("nan")}, "dense_scale is nan; wanted a finite number"),
+        ({"sparse_scale": float("inf")}, "sparse_scale is inf"),
+        ({"sparse_scale": [1.0, float("nan")]}, r"sparse_scale is \[1.0, nan\]"),
+        ({"sparse_scale": []}, r"sparse_scale is \[\]"),
+        ({"guidance_scale": "5"}, "guidance_scale is '5'"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"dense_scale": [1.0]}, r"dense_scale is \[1.0\]"),
+        ({"dense_scale": None}, "dense_scale is None"),
+        ({"prompt": None}, 'prompt is None; wanted text.*Pass ""'),
+        ({"prompt": [None]}, r"prompt is \[None\]"),
+        ({"negative_prompt": 3, "guidance_scale": 2.0}, "prompt is 3"),
         ({"generator": [torch.Generator()] * 2}, "2 generators for 1 edits"),
         ({"prompt": ["a", "b"]}, "2 prompts for 1 edits"),
         ({"control_mode": "both"}, "reactive, inactive"),
@@ -118,3 +158,25 @@ def test_keyframes_and_masks_of_the_same_aspect_are_resized_with_a_notice():
         resized = prepare_inputs(CLIP, KEYFRAMES, mask).mask
     assert resized.shape == (1, 1, 9, 16, 24) and set(resized.unique().tolist()) == {0.0, 1.0}
     assert resized[..., :12].all() and not resized[..., 12:].any()
+
+
+def test_a_source_may_be_an_array_as_keyframes_may():
+    array = torch.randint(0, 256, (9, 16, 24, 3), dtype=torch.uint8).numpy()
+    images = [Image.fromarray(frame) for frame in array]
+    source = prepare_inputs(array, {0: array[0]}).source
+    assert source.shape == CLIP.shape and torch.equal(source, prepare_inputs(images, {0: images[0]}).source)
+    torch.testing.assert_close((source[0].permute(1, 2, 3, 0) + 1) * 127.5, torch.from_numpy(array).float())
+
+
+def test_a_transparent_keyframe_is_laid_on_black_and_said():
+    clear = Image.new("RGBA", (24, 16), (255, 255, 255, 0))
+    with pytest.warns(NovaNotice, match="keyframe 0 is transparent in places"):
+        control = prepare_inputs(CLIP, {0: clear}).control
+    assert (control == -1).all()
+
+
+def test_an_image_file_cut_off_is_refused(tmp_path):
+    Image.effect_noise((24, 16), 90).convert("RGB").save(tmp_path / "0.png")
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:300])
+    with Image.open(tmp_path / "0.png") as image, pytest.raises(NovaError, match="keyframe 0 cannot be decoded"):
+        prepare_inputs(CLIP, {0: image})

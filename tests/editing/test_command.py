@@ -1,5 +1,11 @@
 """`novakit edit` on real files: size, fps and length come out as they went in; bad files leave nothing."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
 import pytest
 import torch
 from nova_tiny import tiny_clip, tiny_pipeline
@@ -7,6 +13,7 @@ from PIL import Image
 
 from novakit.editing.command import edit_file
 from novakit.errors import NovaError
+from novakit.presets import get_preset
 from novakit.video import probe, read_clip, write_clip
 
 
@@ -69,6 +76,41 @@ def test_a_keyframe_video_is_read_at_the_interval(source, pipe, tmp_path):
     assert result.num_frames == 9
 
 
+def test_an_odd_source_is_reported_at_the_size_that_was_written(pipe, tmp_path, capsys):
+    with av.open(str(tmp_path / "s.mp4"), "w") as out:  # write_clip itself would make it even
+        stream = out.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 81, 47, "yuv444p"
+        for _ in range(9):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((47, 81, 3), 90, np.uint8), "rgb24")))
+        out.mux(stream.encode())
+    assert probe(tmp_path / "s.mp4").size == (47, 81)
+    result = run(tmp_path / "s.mp4", make_keyframes(tmp_path / "k", size=(81, 47)), tmp_path / "e.mp4", pipe)
+    assert result.size == probe(tmp_path / "e.mp4").size == (48, 82)
+    printed = capsys.readouterr().out
+    assert "9 frames 82x48 at" in printed and "81x47 is written as 82x48" in printed
+    assert "stretched" in printed  # 1.72 to 1.5: more than 10 %
+
+
+def test_a_source_of_nearly_the_same_aspect_is_no_news(pipe, tmp_path, capsys):
+    source = make_source(tmp_path / "s.mp4", height=64, width=100)
+    run(source, make_keyframes(tmp_path / "k"), tmp_path / "e.mp4", pipe)
+    assert "stretched" not in capsys.readouterr().out
+
+
+def test_an_interval_is_not_needed_for_images(source, pipe, tmp_path, capsys):
+    run(source, make_keyframes(tmp_path / "k"), tmp_path / "e.mp4", pipe, interval=4)
+    assert "note: interval 4 (--interval) is not needed" in capsys.readouterr().out
+
+
+def test_base_and_dense_go_to_the_preset(source, pipe, tmp_path, monkeypatch):
+    asked = []
+    from_preset = lambda preset, **options: asked.append((preset, options)) or pipe  # noqa: E731
+    monkeypatch.setattr("novakit.editing.NovaEditPipeline.from_preset", from_preset)
+    edited = make_keyframes(tmp_path / "k")
+    run(source, edited, tmp_path / "e.mp4", None, preset=replace(get_preset("nano"), weights="x"), base="b", dense="d")
+    assert asked == [("nano", {"base": "b", "dense": "d"})]
+
+
 def test_a_big_source_gets_the_difference_at_its_own_size(pipe, tmp_path, capsys):
     source = make_source(tmp_path / "s.mp4", height=128, width=192)
     run(source, make_keyframes(tmp_path / "k", size=(192, 128)), tmp_path / "e.mp4", pipe)
@@ -124,8 +166,28 @@ def test_a_bad_out_is_refused_before_the_source_is_opened(pipe, tmp_path, out, m
         run(tmp_path / "nowhere.mp4", tmp_path, tmp_path / out, pipe)
 
 
-def test_the_source_is_never_overwritten(source, pipe, tmp_path):
-    before = source.read_bytes()
-    with pytest.raises(NovaError, match="the source itself"):
-        run(source, make_keyframes(tmp_path / "k"), source, pipe)
-    assert source.read_bytes() == before
+@pytest.mark.parametrize("what", ["source", "keyframes", "mask"])
+@pytest.mark.parametrize("way", ["same", "relative", "link"])
+def test_no_input_is_ever_overwritten(source, pipe, tmp_path, monkeypatch, what, way):
+    files = {name: tmp_path / f"{name}.mp4" for name in ("source", "keyframes", "mask")}
+    for file in files.values():
+        file.write_bytes(source.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.mp4").symlink_to(files[what])
+    out = {"same": files[what], "relative": Path(f"../{tmp_path.name}/{what}.mp4"), "link": Path("link.mp4")}[way]
+    with pytest.raises(NovaError, match=f"is the {what} itself"):
+        run(files["source"], files["keyframes"], out, pipe, mask=files["mask"])
+    assert files[what].read_bytes() == source.read_bytes()
+
+
+def test_no_folder_is_left_when_the_edit_fails(source, pipe, tmp_path):
+    with pytest.raises(NovaError, match="does not exist"):
+        run(source, tmp_path / "nowhere", tmp_path / "new" / "deep" / "e.mp4", pipe)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_out_below_a_locked_folder_is_refused_at_once(pipe, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(NovaError, match="cannot write into the folder .*locked"):
+        run(tmp_path / "nowhere.mp4", tmp_path, tmp_path / "locked/new/deep/e.mp4", pipe)

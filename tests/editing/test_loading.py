@@ -1,36 +1,21 @@
 """Presets to pipelines: shipped weights are checked, missing ones are named with the way out."""
 
-import json
 import shutil
 
 import pytest
 import torch
-from nova_tiny import keyframes_of, tiny_clip, tiny_nova, tiny_pipeline, tiny_vae
-from safetensors.torch import load_file, save_file
+from diffusers import DiffusionPipeline
+from nova_tiny import keyframes_of, tiny_clip, tiny_nova, tiny_vae
+from safetensors.torch import load_file
 
+from novakit import doctor
+from novakit.device import DeviceChoice
 from novakit.editing import NovaEditPipeline, loading
 from novakit.errors import NovaError, NovaNotice
 from novakit.models import save_dense
+from novakit.models.weights import fetch_command, load_base
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Weights as they ship: bfloat16 on disk."""
-    folder = tmp_path_factory.mktemp("weights") / "nano"
-    pipe = tiny_pipeline(preset="nano")
-    pipe.vae.to(torch.bfloat16), pipe.transformer.to(torch.bfloat16)
-    pipe.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def shipped(saved, tmp_path, monkeypatch):
-    """A copy to spoil, in the place of the package's weights."""
-    shutil.copytree(saved, tmp_path / "nano")
-    monkeypatch.setattr(loading, "shipped_weights", lambda: tmp_path)
-    return tmp_path / "nano"
 
 
 def load():
@@ -51,69 +36,36 @@ def test_shipped_weights_are_float32_in_memory(shipped, capfd):
     assert "it/s" not in capfd.readouterr().err  # no progress bars outside a terminal
 
 
-@pytest.mark.parametrize("part", [*loading.PARTS, WEIGHTS, "vae/diffusion_pytorch_model.safetensors"])
-def test_a_missing_file_is_named(shipped, part):
-    (shipped / part).unlink()
-    with pytest.raises(NovaError, match="weights are missing.*novakit pretrain") as caught:
-        load()
-    assert str(shipped / part) in str(caught.value)
-
-
 def test_no_weights_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "shipped_weights", lambda: tmp_path)
     with pytest.raises(NovaError, match="weights are missing.*Reinstall novakit"):
         load()
 
 
-@pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_cut_file_is_corrupt(shipped, keep):
-    path = shipped / WEIGHTS
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(NovaError, match="corrupt"):
-        load()
+@pytest.mark.parametrize("place", ["nowhere", "./no/where", "a/b/c"])
+def test_from_pretrained_of_a_missing_folder(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NovaError, match=r"the folder .* does not exist"):
+        NovaEditPipeline.from_pretrained(place)
 
 
-@pytest.mark.parametrize("part", loading.PARTS)
-def test_a_damaged_config_is_corrupt(shipped, part):
-    (shipped / part).write_text('{"_class_name": "AutoenC')
-    with pytest.raises(NovaError, match="corrupt"):
-        load()
+def test_a_hub_id_goes_to_diffusers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def ask(cls, place, **options):
+        asked.append((place, options))
+        raise OSError("first line\nno such model")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(ask))
+    with pytest.raises(NovaError, match="Somebody/nova cannot be loaded: no such model"):
+        NovaEditPipeline.from_pretrained("Somebody/nova", revision="main")
+    assert asked == [("Somebody/nova", {"revision": "main"})]
 
 
-def change(shipped, edit):
-    tensors = load_file(shipped / WEIGHTS)
-    edit(tensors)
-    save_file(tensors, shipped / WEIGHTS, metadata={"format": "pt"})
-
-
-@pytest.mark.parametrize(
-    "edit, message",
-    [
-        (lambda t: t.pop("base.proj_out.weight"), "another config.*proj_out.weight is missing"),
-        (lambda t: t.update(extra=torch.zeros(1)), "extra is .1,., wanted nothing"),
-        (
-            lambda t: t.update({"base.proj_out.bias": torch.zeros(7)}),
-            r"proj_out.bias is \(7,\), wanted \(4,\)",
-        ),
-        (
-            lambda t: t["base.proj_out.bias"].fill_(float("nan")),
-            "NaN or infinite values in base.proj_out.bias",
-        ),
-    ],
-)
-def test_weights_that_do_not_fit_their_config(shipped, edit, message):
-    change(shipped, edit)
-    with pytest.raises(NovaError, match=message):
-        load()
-
-
-def test_a_config_with_an_unknown_key_or_value(shipped):
-    path = shipped / "transformer/config.json"
-    config = json.loads(path.read_text())
-    for wrong in ({"dense_injection": "concat"}, {"base_config": {**config["base_config"], "layers": 3}}):
-        path.write_text(json.dumps({**config, **wrong}))
-        with pytest.raises(NovaError, match="does not describe a NovaTransformer3DModel"):
-            load()
+def test_a_part_that_is_handed_over_is_not_read_from_the_folder(shipped):
+    shutil.rmtree(shipped / "vae")
+    assert NovaEditPipeline.from_pretrained(shipped, vae=tiny_vae()).preset.name == "nano"
 
 
 def test_an_unknown_preset_and_a_base_for_nano():
@@ -133,6 +85,25 @@ def published(tmp_path):
     tiny_nova().base.save_pretrained(folder / "transformer")
     tiny_vae().save_pretrained(folder / "vae")
     return folder
+
+
+def test_there_is_one_fetch_command(tmp_path, monkeypatch):
+    """What is printed is what puts the base where novakit looks for it: the hub's cache."""
+    command = fetch_command()
+    assert command == "hf download Wan-AI/Wan2.1-VACE-1.3B-diffusers"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(doctor, "_hub_folder", lambda _: None)
+    texts = [*doctor.check_wan(DeviceChoice("cpu", "float32", "none")).notes]
+    for call in (
+        lambda: NovaEditPipeline.from_preset("wan-1.3b", base="Nobody/nothing", device="cpu"),
+        lambda: load_base(tmp_path),
+        *([] if torch.cuda.is_available() else [lambda: NovaEditPipeline.from_preset("wan-1.3b")]),
+    ):
+        with pytest.raises(NovaError) as caught:
+            call()
+        texts.append(str(caught.value))
+    printed = [text for text in texts if "hf download" in text]
+    assert len(printed) >= 3 and all(f"`{command}`" in text for text in printed)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

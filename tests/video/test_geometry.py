@@ -8,7 +8,7 @@ import torch
 
 from novakit.errors import NovaError
 from novakit.video import Geometry, choose_size, frame_to_tensor, resize
-from novakit.video.geometry import same_aspect
+from novakit.video.geometry import same_aspect, stretch_factor
 
 RNG = random.Random(7)
 CASES = [
@@ -108,3 +108,11 @@ def test_choose_size(source, wanted):
 def test_same_aspect():
     assert same_aspect((128, 192), (64, 96)) and same_aspect((720, 1280), (36, 64)) and same_aspect((33, 50), (66, 99))
     assert not same_aspect((480, 832), (64, 96)) and not same_aspect((96, 64), (64, 96))
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [((64, 96), 1.0), ((720, 1280), 32 / 27), ((96, 64), 2.25), ((32, 96), 2.0)]
+)
+def test_stretch_factor_is_symmetric_and_1_for_the_same_aspect(size, factor):
+    assert stretch_factor(size, (64, 96)) == pytest.approx(factor)
+    assert stretch_factor((64, 96), size) == pytest.approx(factor)

@@ -49,11 +49,25 @@ def test_video_of_keyframes(tmp_path):
     assert torch.equal(keyframes[16], read_clip(file).frames[0, :, 16])
     assert list(read_keyframes(file, 17, SIZE, interval=10, source_frames=33)) == [0, 10]
     for interval in (None, 0):
-        with pytest.raises(NovaError, match="Pass interval=K"):
+        with pytest.raises(NovaError, match=r"Pass interval=K \(`--interval K`"):
             read_keyframes(file, 33, SIZE, interval)
     for frames in (32, 34):
         with pytest.raises(NovaError, match=f"has 33 frames; the clip has {frames}"):
             read_keyframes(file, frames, SIZE, 8)
+
+
+@pytest.mark.parametrize("name", ["8.png", "008.PNG", "frame_008.png", "key_008.webp", "img8.jpg", "Bild_008.bmp"])
+def test_names_that_say_frame_8(tmp_path, name):
+    assert list(read_keyframes(_save(tmp_path / "keys", [name]), 33, SIZE)) == [8]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-01.png", "000_v2.png", "frame_-01.png", "1-2.png", "0.5.png", "+1.png", "edit_v2.png", "008_blue.png", " 1.png"],
+)
+def test_names_that_could_mean_another_frame_are_refused(tmp_path, name):
+    with pytest.raises(NovaError, match=r"has no frame index as its name.*Call it e\.g\. 008\.png"):
+        read_keyframes(_save(tmp_path / "keys", [name]), 33, SIZE)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +142,10 @@ def test_transparency_palette_and_grey(tmp_path):
     Image.fromarray(clear).save(tmp_path / "keys" / "0.png")
     Image.fromarray(picture(0, *SIZE)).convert("P").save(tmp_path / "keys" / "1.png")
     Image.fromarray(picture(0, *SIZE)).convert("L").save(tmp_path / "keys" / "2.png")
-    keyframes = read_keyframes(tmp_path / "keys", 5, SIZE)
+    opaque = Image.fromarray(picture(0, *SIZE)).convert("RGBA")
+    opaque.save(tmp_path / "keys" / "3.png")
+    with pytest.warns(NovaNotice, match="laid on black: 0.png.$"):
+        keyframes = read_keyframes(tmp_path / "keys", 5, SIZE)
     assert (keyframes[0] == -1).all() and torch.equal(keyframes[2][0], keyframes[2][1])
     assert (keyframes[1] - keyframes[2]).abs().mean() < 0.5
 

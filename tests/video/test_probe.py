@@ -127,6 +127,22 @@ def test_cut_off_files_are_refused(tmp_path, name, settings, part):
         probe(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "repair"),
+    [
+        ("plain.mp4", {}, None),  # its index comes last and is lost: nothing can be decoded
+        ("fast.mp4", {"container_options": {"movflags": "+faststart"}}, "`ffmpeg -i fast.mp4 -c copy whole.mp4`"),
+        ("a.mkv", {}, "`ffmpeg -i a.mkv -c copy whole.mkv`"),
+    ],
+)
+def test_a_repair_is_offered_only_where_one_can_work(tmp_path, name, options, repair):
+    file = make_video(tmp_path / name, **options)
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * 0.9)])
+    with pytest.raises(NovaError, match="Copy or download it again") as caught:
+        probe(file)
+    assert (repair in str(caught.value)) if repair else ("ffmpeg" not in str(caught.value))
+
+
 def _patch(file, tag: bytes, offset: int, value: int):
     data = bytearray(file.read_bytes())
     at = data.index(tag) + 4 + offset
