@@ -59,9 +59,14 @@ def region_ssim(output: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     the rest first would count it as perfect and inflate the score.
     """
     _check(output, truth, region)
-    inside = (ssim_map(output, truth) * region).flatten(1).sum(dim=1)
+    return region_mean(ssim_map(output, truth), region)
+
+
+def region_mean(values: Tensor, region: Tensor) -> Tensor:
+    """Mean over a region of a map, both `(B, 1, T, H, W)`; `(B,)`, NaN where the region is empty."""
     count = region.flatten(1).sum(dim=1)
-    return torch.where(count > 0, inside / count.clamp_min(1.0), torch.nan)
+    total = (values * region).flatten(1).sum(dim=1)
+    return torch.where(count > 0, total / count.clamp_min(1.0), torch.nan)
 
 
 def trace_of(other: Tensor, output: Tensor, truth: Tensor, region: Tensor) -> Tensor:

@@ -21,14 +21,16 @@ from novakit.provenance import provenance
 from novakit.scenes import EDITS
 
 ABOUT = ("row", "scene", "edit", "interval", "moving", "still_camera")  # keys of a record that are no scores
+TRACES = ("ghost", "double")
 INTERVALS = (4, 12, 16)  # other keyframe intervals, on a quarter of the scenes
 
 
 def summarise(records: list[dict], **only: object) -> dict[str, dict[str, float]]:
     """Mean of every column by row, over the records that match `only` (for instance `edit="recolour"`).
 
-    Every PSNR column gets a `pooled` one beside it: the PSNR of the scenes' mean squared error. Scenes without a value
-    (no pixel in the region) are left out; rows without records too.
+    Every PSNR column gets a `pooled` one beside it: the PSNR of the scenes' mean squared error. Ghost and double image
+    are medians: a share of a difference has no bound where that difference is small. Scenes without a value (no pixel
+    in the region) are left out; rows without records too.
     """
     table: dict[str, dict[str, float]] = {}
     for row in ROWS:
@@ -38,7 +40,7 @@ def summarise(records: list[dict], **only: object) -> dict[str, dict[str, float]
         values = {
             key: torch.tensor([r[key] for r in chosen], dtype=torch.float64) for key in chosen[0] if key not in ABOUT
         }
-        means = {key: v.nanmean() for key, v in values.items()}
+        means = {key: v.nanmedian() if key in TRACES else v.nanmean() for key, v in values.items()}
         for key in [key for key in values if key.endswith("_psnr")]:
             means[key[:-4] + "pooled"] = -10.0 * torch.log10((10.0 ** (-values[key] / 10.0)).nanmean())
         table[row] = {"scenes": len(chosen)} | {k: round(v.item(), 4) if v == v else None for k, v in means.items()}

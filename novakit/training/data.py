@@ -46,8 +46,11 @@ BASE_TASKS = {
 FRAME_COUNTS = (17, 17, 17, 33)  # shard i holds clips of FRAME_COUNTS[i % 4] frames
 LONG_SHARE = 0.3  # share of batches with 33 frames
 CROP = (6, 8)  # latents (h, w) of a cropped batch; a whole frame has 8 x 12
-CONTROL = AnchoredControlConfig(clean_clip_prob=0.4, strength=(0.05, 0.7))
-PASTE = CutAndPasteConfig(recolour_prob=0.25)
+#: No colour shift among the operations: it would teach that the source is right where the two disagree in colour.
+CONTROL = AnchoredControlConfig(
+    ops=("blur", "affine", "downscale", "elastic", "jpeg"), clean_clip_prob=0.4, strength=(0.05, 0.6)
+)
+PASTE = CutAndPasteConfig(recolour_prob=0.5, area=(0.01, 0.18))
 
 
 def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         *quoted(scores, "Not scored yet: `novakit score --out notebooks/recorded`."),
         "",
         "## Known failures",
-        "Trained for minutes on two CPU cores, so: pictures are soft, fine texture inside an edit is lost, fast",
+        "Trained for three hours on two CPU cores, so: pictures are soft, fine texture inside an edit is lost, fast",
         "objects blur between keyframes, and photographs of the real world lie outside what it has seen.",
         "",
     ]

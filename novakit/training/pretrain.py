@@ -45,10 +45,10 @@ RECIPE = {
     "vae_long": replace(_COMMON, steps=1400, lr=8e-4, warmup=20, ema=0.98, log_every=20, best_metric="psnr", seed=3),
     "main": replace(_COMMON, steps=1300, warmup=50, ema=0.98, log_every=20),
     "sparse": replace(_COMMON, steps=1100, warmup=50, ema=0.98, log_every=20),
-    "nova": replace(_COMMON, steps=3000, warmup=50, ema=0.98, log_every=20),
+    "nova": replace(_COMMON, steps=3600, warmup=50, ema=0.98, log_every=20),
 }
 #: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
-SHARDS = {"main": 240, "sparse": 200, "dense": 440}
+SHARDS = {"main": 240, "sparse": 200, "dense": 320}
 VAL_SHARDS = 4
 BATCH = 8
 

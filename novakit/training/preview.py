@@ -19,7 +19,7 @@ def edit_preview(
     model: nn.Module,
     learn: str = "dense",
     *,
-    scene: int = 3,
+    scene: int = 7,
     num_frames: int = 33,
     size: tuple[int, int] = (64, 96),
     steps: int | None = None,
