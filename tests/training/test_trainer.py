@@ -183,7 +183,15 @@ def test_signal_finishes_the_step_and_saves(tmp_path, number, ending):
     assert (tmp_path / "log.jsonl").read_text() == (tmp_path / "whole/log.jsonl").read_text()
 
 
-def test_second_signal_quits_at_once(tmp_path):
+@pytest.fixture
+def ctrl_c_works():
+    """A shell starts background jobs with SIGINT ignored; here it ends what runs, as at a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_signal_quits_at_once(tmp_path, ctrl_c_works):
     def twice():
         ours = signal.getsignal(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
