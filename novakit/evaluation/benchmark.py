@@ -34,7 +34,6 @@ TARGETS = {
     "scenes": ("rendering scenes with truth and mask", "frames/s", 1000.0, False),
     "series": ("the notebook series, profile ci", "min", 15.0, True),
     "slowest_notebook": ("its slowest notebook", "min", 3.0, True),
-    "tests": ("make test", "min", 20.0, True),
 }
 
 
@@ -134,15 +133,13 @@ def measure_rendering() -> dict[str, float]:
 
 
 def measure_series() -> dict[str, float]:
-    """Minutes of the last `make notebooks` and of the last `make test` that passed, read from what they left."""
-    found: dict[str, float] = {}
-    report, tests = build() / "series" / "report.json", build() / "test_seconds.txt"
-    if report.exists():
-        minutes = [notebook["minutes"] or 0.0 for notebook in json.loads(report.read_text())["notebooks"]]
-        found = {"series": sum(minutes), "slowest_notebook": max(minutes)}
-    if tests.exists():
-        found["tests"] = float(tests.read_text()) / 60
-    return found
+    """Minutes of the last run of the series, read from its report; nothing when there is none."""
+    report = build() / "series" / "report.json"
+    if not report.exists():
+        return {}
+    minutes = [notebook["minutes"] or 0.0 for notebook in json.loads(report.read_text())["notebooks"]]
+    return {"series": sum(minutes), "slowest_notebook": max(minutes)}
+
 
 
 MEASUREMENTS = (measure_import, measure_edit, measure_command, measure_cache, measure_rendering, measure_series)
