@@ -1,8 +1,8 @@
 """`novakit score`: tables of the records, a contact sheet, and one JSON file of everything.
 
 Two means of PSNR: `psnr` averages the decibels of the scenes; `pooled` is the PSNR of their mean squared error. They
-differ where a row is nearly perfect in a few scenes: before a still camera the interpolated background *is* the truth
-(50-80 dB), which no model with a VAE can reach. `still_camera` tells those scenes apart.
+differ where a row is nearly perfect in a few scenes: before some still cameras the interpolated background is
+nearly the truth (up to 80 dB), above what the VAE itself lets through. `still_camera` tells those scenes apart.
 
 Source: ours.
 """
@@ -99,7 +99,7 @@ def report_markdown(report: dict) -> str:
     """The tables of a report as one Markdown text."""
     parts = [f"{report['what']} ({report['hardware']['device']}, {report['date'][:10]}).", as_markdown(report["table"])]
     for title, key in (
-        ("camera moves (before a still one, copying a keyframe's background is already right)", "moving_camera"),
+        ("camera moves (before a still one, copying the keyframes often comes close to the truth)", "moving_camera"),
         ("edited object moves", "moving_object"),
     ):
         if report[key]:

@@ -42,7 +42,7 @@ class SceneBatch:
         mask: `(B, 1, T, H, W)` in {0, 1}, 1 where the edit may change content.
         edits: the kind of edit of every scene, one of EDITS.
         moving: `(B,)` booleans; the edited object moves 2 px or more in 8 frames on average.
-        still_camera: `(B,)` booleans; the background does not move, so that copying a keyframe's is already right.
+        still_camera: `(B,)` booleans; the background does not move, so that copying a keyframe comes close.
         seeds: `(B,)`.
     """
 

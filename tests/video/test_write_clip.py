@@ -179,6 +179,7 @@ def test_even_sizes_give_no_notice(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", NovaNotice)
         write_clip(tmp_path / "a.mp4", _clip(), 8, geometry=Geometry.between((48, 80)))
+    assert probe(tmp_path / "a.mp4").size == (48, 80)
 
 
 def test_damaged_sound_does_not_cost_the_edit(tmp_path, monkeypatch):
