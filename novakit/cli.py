@@ -85,18 +85,20 @@ def doctor() -> None:
 
 @app.command()
 def pretrain(
-    stage: Annotated[str, typer.Option(help="vae, base, nova, or export (weights to a pipeline folder).")],
+    stage: Annotated[str, typer.Option(help="vae, base, nova; export (runs to a pipeline folder) or unpack (back).")],
     folder: Annotated[Path | None, typer.Option(help="Checkpoints and logs of all stages [build/pretrain].")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the folder.")] = True,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's number.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
 ) -> None:
     """Train the nano weights on the nano world, stage by stage, resumable at any moment."""
     from novakit.training.pretrain import pretrain as train_stage
 
-    train_stage(stage, folder, minutes=minutes, device=device, resume=resume, threads=threads, steps=steps)
+    options = {"minutes": minutes, "device": device, "resume": resume, "threads": threads, "steps": steps, "lr": lr}
+    train_stage(stage, folder, **options)
 
 
 @app.command()

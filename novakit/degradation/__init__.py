@@ -6,6 +6,7 @@ masks m_t. The two are drawn independently of each other. The model must then re
 """
 
 from .augment import OPERATIONS, Augmented, AugmentLimits, augment
+from .cut_outs import from_elsewhere, other_colours, paste_matte, widen
 from .keyframes import (
     AnchoredControl,
     AnchoredControlConfig,
@@ -36,7 +37,11 @@ __all__ = [
     "augment",
     "check_indices",
     "cut_and_paste",
+    "from_elsewhere",
     "interpolate_keyframes",
+    "other_colours",
+    "paste_matte",
     "random_regions",
     "sample_keyframe_indices",
+    "widen",
 ]

@@ -32,11 +32,15 @@ class SceneRandom:
     """
 
     def __init__(self, seeds: Tensor, salt: str = "") -> None:
-        self.seeds = seeds.to(torch.int64)
+        self.seeds, self.salt = seeds.to(torch.int64), salt
         self._base = _mix((self.seeds + zlib.crc32(salt.encode())) & _MASK)
 
     def __len__(self) -> int:
         return self.seeds.shape[0]
+
+    def take(self, rows: Tensor) -> SceneRandom:
+        """The draws of some scenes, by index or by booleans; the same numbers as in the whole batch."""
+        return SceneRandom(self.seeds[rows], self.salt)
 
     def uniform(self, stream: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers in [low, high), shape `(B, *shape)`, float32; the same stream gives the same numbers."""

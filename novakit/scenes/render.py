@@ -25,6 +25,10 @@ class Layer:
     alpha: Tensor
     edit: Tensor
 
+    def take(self, rows: Tensor) -> Layer:
+        """The layers of some scenes, by index or by booleans."""
+        return Layer(self.colour[rows], self.alpha[rows], self.edit[rows])
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -36,6 +40,10 @@ class Camera:
     shift: Tensor
     zoom: Tensor
     still: Tensor
+
+    def take(self, rows: Tensor) -> Camera:
+        """The cameras of some scenes, by index or by booleans."""
+        return Camera(self.shift[rows], self.zoom[rows], self.still[rows])
 
 
 def random_camera(random: SceneRandom, num_frames: int, still_share: float = 0.2) -> Camera:
@@ -110,7 +118,23 @@ def render_sprite(look: Look, path: Path, size: tuple[int, int]) -> Layer:
     return Layer(seen[:, :, :3], seen[:, :, 3:4], torch.minimum(seen[:, :, 4:5], seen[:, :, 3:4]))
 
 
-def over(canvas: Tensor, layer: Layer, present: Tensor) -> Tensor:
-    """Composite `layer` over `canvas` `(B, T, 3, H, W)` in the scenes where `present` `(B,)` is 1."""
-    alpha = layer.alpha * present[:, None, None, None, None]
-    return canvas.lerp(layer.colour, alpha)  # one pass: ten times as fast on a CPU as canvas * (1 - a) + colour * a
+def over(canvas: Tensor, layer: Layer, rows: Tensor, where: Tensor | None = None) -> None:
+    """Lay a layer over some scenes of a canvas, in place.
+
+    Args:
+        canvas: `(B, T, 3, H, W)`.
+        layer: of n scenes.
+        rows: `(n,)` which scenes of the canvas these are.
+        where: `(n,)` booleans, only these; None = all.
+    """
+    if where is not None and not where.all():
+        rows, layer = rows[where], layer.take(where)
+    if len(rows) == len(canvas):  # rows are in order, so these are all
+        canvas.lerp_(layer.colour, layer.alpha)
+    elif len(rows):
+        canvas[rows] = canvas[rows].lerp_(layer.colour, layer.alpha)
+
+
+def as_clip(canvas: Tensor) -> Tensor:
+    """A canvas `(B, T, 3, H, W)` about in [0, 1] as a clip `(B, 3, T, H, W)` in [-1, 1]."""
+    return canvas.transpose(1, 2).clamp(0.0, 1.0).mul_(2.0).sub_(1.0).contiguous()

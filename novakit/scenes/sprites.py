@@ -33,6 +33,10 @@ class Look:
     alpha: Tensor
     edit: Tensor
 
+    def take(self, rows: Tensor) -> Look:
+        """The looks of some scenes, by index or by booleans."""
+        return Look(self.colour[rows], self.alpha[rows], self.edit[rows])
+
 
 @dataclass(frozen=True)
 class Path:
@@ -47,6 +51,10 @@ class Path:
     centre: Tensor
     half_side: Tensor
     angle: Tensor
+
+    def take(self, rows: Tensor) -> Path:
+        """The paths of some scenes, by index or by booleans."""
+        return Path(self.centre[rows], self.half_side[rows], self.angle[rows])
 
 
 def unit_grid(side: int, device: torch.device) -> tuple[Tensor, Tensor]:

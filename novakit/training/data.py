@@ -19,9 +19,7 @@ from torch import Tensor, nn
 
 from novakit.degradation import (
     AnchoredControlConfig,
-    CutAndPasteConfig,
     anchored_control,
-    cut_and_paste,
     interpolate_keyframes,
     random_regions,
     sample_keyframe_indices,
@@ -30,9 +28,10 @@ from novakit.errors import NovaError
 from novakit.files import atomic_path
 from novakit.models.latents import encode_clip
 from novakit.models.sparse_branch import prepare_control
-from novakit.scenes import render_clips
+from novakit.scenes import ClipsWithCutOuts, render_clips, render_cut_outs
 from novakit.training.nova_task import NovaBatch
 from novakit.training.objective import step_generator
+from novakit.training.pseudo_sources import draw_pseudo_sources
 
 #: Conditioning tasks of the base and how often each is drawn.
 BASE_TASKS = {
@@ -50,7 +49,6 @@ CROP = (6, 8)  # latents (h, w) of a cropped batch; a whole frame has 8 x 12
 CONTROL = AnchoredControlConfig(
     ops=("blur", "affine", "downscale", "elastic", "jpeg"), clean_clip_prob=0.4, strength=(0.05, 0.6)
 )
-PASTE = CutAndPasteConfig(recolour_prob=0.5, area=(0.01, 0.18))
 
 
 def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ...]:
@@ -107,18 +105,19 @@ def _base_control(vae: nn.Module, clips: Tensor, name: str, indices: list[int], 
     return _context(vae, clips * (1.0 - mask), mask)
 
 
-def dense_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
+def dense_batch(vae: nn.Module, clips: ClipsWithCutOuts, generator: torch.Generator) -> NovaBatch:
     """For NOVA: pseudo source (eq. 3) and anchored control (eq. 2), drawn independently of each other."""
-    indices = random_indices(clips.shape[2], generator)
-    control = anchored_control(clips, indices, generator, CONTROL)
-    pseudo = cut_and_paste(clips, clips.roll(1, dims=0), generator, PASTE)
-    return NovaBatch(_encode(vae, clips), _encode(vae, pseudo.pseudo_source), _context(vae, control.control))
+    indices = random_indices(clips.clip.shape[2], generator)
+    control = anchored_control(clips.clip, indices, generator, CONTROL)
+    source, _ = draw_pseudo_sources(clips, generator)
+    return NovaBatch(_encode(vae, clips.clip), _encode(vae, source), _context(vae, control.control))
 
 
-MAKERS: dict[str, Callable[[nn.Module, Tensor, torch.Generator], NovaBatch]] = {
-    "main": main_batch,
-    "sparse": sparse_batch,
-    "dense": dense_batch,
+#: Per stage: what to render, and how to make a batch of it.
+MAKERS: dict[str, tuple[Callable, Callable[..., NovaBatch]]] = {
+    "main": (render_clips, main_batch),
+    "sparse": (render_clips, sparse_batch),
+    "dense": (render_cut_outs, dense_batch),
 }
 
 
@@ -158,8 +157,8 @@ class LatentStore:
         count = self.clips if num_frames == 17 else max(1, self.clips // 2)
         seeds = torch.randint(2**31 - 1, (count,), generator=generator)
         device = next(vae.parameters()).device
-        clips = render_clips(seeds, split=self.split, num_frames=num_frames, device=device)
-        return MAKERS[self.learn](vae, clips, generator)
+        render, make_batch = MAKERS[self.learn]
+        return make_batch(vae, render(seeds, split=self.split, num_frames=num_frames, device=device), generator)
 
     def build(self, vae: nn.Module, shards: range | None = None, report: Callable[[int], None] | None = None) -> None:
         """Make the shards that are missing; call `report(shard)` after each."""

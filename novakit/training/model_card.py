@@ -6,13 +6,15 @@ Source: ours.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from novakit.files import atomic_write_text
+from novakit.files import atomic_write_json, atomic_write_text
 from novakit.provenance import provenance
 
 PARTS = ("vae_short", "vae", "vae_long", "main", "sparse", "nova")
+HISTORY = "history.json"  # the sittings, beside the weights and in the folder of runs
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -33,15 +35,40 @@ def wall_minutes(run: Path) -> float:
     return seconds / 60
 
 
-def part_row(root: Path, part: str) -> str:
-    """One line of the table of stages."""
-    log = read_log(root / part)
+def sittings(root: Path) -> list[dict[str, Any]]:
+    """Every training that the weights went through: those before `unpack`, then the runs in `root`.
+
+    A row: part, steps, wall minutes, last training and validation score, date, and what it started from.
+    """
+    before = root / HISTORY
+    rows = json.loads(before.read_text(encoding="utf-8")) if before.exists() else []
+    return rows + [_sitting(root, part) for part in PARTS if (root / part / "log.jsonl").exists()]
+
+
+def _sitting(root: Path, part: str) -> dict[str, Any]:
+    """What the log of one run says."""
+    log, run = read_log(root / part), root / part
     last = {group: [line for line in log if line["group"] == group][-1:] for group in ("train", "validation")}
     train, held_out = (lines[0] if lines else {} for lines in last.values())
     metric = "psnr" if part.startswith("vae") else "loss"
-    unit = " dB" if metric == "psnr" else ""
-    scores = f"{train.get(metric, float('nan')):.3f}{unit} | {held_out.get(metric, float('nan')):.3f}{unit}"
-    return f"| {part} | {train.get('step', 0)} | {wall_minutes(root / part):.0f} | {scores} |"
+    ended = datetime.fromtimestamp((run / "log.jsonl").stat().st_mtime, tz=UTC)
+    return {
+        "part": part,
+        "steps": train.get("step", 0),
+        "minutes": round(wall_minutes(run)),
+        "train": train.get(metric),
+        "validation": held_out.get(metric),
+        "date": ended.date().isoformat(),
+        "start": "earlier weights" if (run / "start.safetensors").exists() else "nothing",
+    }
+
+
+def part_row(row: dict[str, Any]) -> str:
+    """One line of the table of sittings."""
+    unit = " dB" if row["part"].startswith("vae") else ""
+    scores = ("–" if row[key] is None else f"{row[key]:.3f}{unit}" for key in ("train", "validation"))
+    cells = (row["part"], row["start"], row["steps"], row["minutes"], *scores, row["date"])
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def quoted(file: Path | None, otherwise: str = "") -> list[str]:
@@ -50,7 +77,7 @@ def quoted(file: Path | None, otherwise: str = "") -> list[str]:
 
 
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
-    """Write `target/README.md`.
+    """Write `target/README.md` and `target/history.json`.
 
     Args:
         root: folder of the runs (`novakit pretrain --folder`).
@@ -59,8 +86,9 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
 
     Remarks on the run that no log knows stand in `root/notes.md`.
     """
-    made = provenance(seed=1)
+    made, rows = provenance(seed=1), sittings(root)
     hardware = made["hardware"]
+    atomic_write_json(target / HISTORY, rows)
     lines = [
         "# novakit nano: weights",
         "",
@@ -70,12 +98,12 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         "## Training",
         "Data: scenes of `novakit.scenes`, split `train` (procedural textures and public-domain photographs).",
         "Stages: `novakit pretrain --stage vae`, `base` (main, then sparse), `nova` (base frozen, as in the paper).",
-        f"Hardware: {hardware['cpu']}, {hardware['cores']} cores, shared with other work; torch",
+        f"Hardware of the last sitting: {hardware['cpu']}, {hardware['cores']} cores, shared with other work; torch",
         f"{made['versions']['torch']}, diffusers {made['versions']['diffusers']}; {made['date'][:10]}.",
         "",
-        "| part | steps | wall minutes | last training score | last validation score |",
-        "|---|---|---|---|---|",
-        *(part_row(root, part) for part in PARTS),
+        "| part | started from | steps | wall minutes | last training score | last validation score | date |",
+        "|---|---|---|---|---|---|---|",
+        *map(part_row, rows),
         "",
         "(VAE parts: PSNR of the round trip. Other parts: flow-matching loss; no unit, smaller is better.)",
         "",

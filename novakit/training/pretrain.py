@@ -7,6 +7,8 @@
             "sparse": VACE blocks on a frozen DiT, as VACE was made    the VACE blocks learn
     nova    the paper's training: base frozen                          the dense cross-attention learns
     export  puts the parts together as a pipeline folder               nothing learns
+    unpack  the inverse: takes the shipped weights apart, so that any
+            stage can go on from them                                  nothing learns
 
 Source: stages and freezing as in VACE and the paper; sizes, optimiser and schedule are ours (CPU minutes).
 """
@@ -25,16 +27,17 @@ from novakit.device import choose_device
 from novakit.errors import NovaError
 from novakit.files import atomic_write_json
 from novakit.models import build_scheduler, build_transformer, build_vae, init_vace_from_main, zero_init_hints
-from novakit.paths import ROOT, build, recorded
+from novakit.paths import ROOT, build, recorded, shipped_weights
 from novakit.training import Trainer, load_trained
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
 from novakit.training.model_card import write_card
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
 from novakit.training.preview import edit_preview
+from novakit.training.unpack import unpack
 from novakit.training.vae_task import VaeTask, measure_latents
 
-STAGES = ("vae", "base", "nova", "export")
+STAGES = ("vae", "base", "nova", "export", "unpack")
 _COMMON = TrainConfig(
     optimizer="muon", lr=2e-3, lr_end=0.02, weight_decay=0.0, checkpoint_every=100, validate_every=200, seed=1
 )
@@ -48,7 +51,7 @@ RECIPE = {
     "nova": replace(_COMMON, steps=3600, warmup=50, ema=0.98, log_every=20),
 }
 #: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
-SHARDS = {"main": 240, "sparse": 200, "dense": 320}
+SHARDS = {"main": 240, "sparse": 200, "dense": 480}
 VAL_SHARDS = 4
 BATCH = 8
 
@@ -62,6 +65,7 @@ def pretrain(
     resume: bool = True,
     threads: int | None = None,
     steps: int | None = None,
+    lr: float | None = None,
     progress: bool = True,
 ) -> Path:
     """Run or continue one stage.
@@ -74,6 +78,7 @@ def pretrain(
         resume: continue what the folder holds; False demands an empty one.
         threads: CPU threads.
         steps: another number of updates than the recipe's.
+        lr: another peak learning rate than the recipe's; a part that goes on from unpacked weights wants less.
         progress: show progress bars.
 
     Returns:
@@ -92,9 +97,12 @@ def pretrain(
     root = Path(folder) if folder else build() / "pretrain"
     if stage == "export":
         return export(root)
+    if stage == "unpack":
+        return unpack(shipped_weights() / "nano", root)
     parts = {"vae": ("vae_short", "vae", "vae_long"), "base": ("main", "sparse"), "nova": ("nova",)}[stage]
     for part in parts:
-        config = replace(RECIPE[part], minutes=minutes, **({"steps": steps} if steps else {}))
+        changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
+        config = replace(RECIPE[part], minutes=minutes, **changes)
         if not train_part(root, part, config, device, resume, progress):
             break
     return root / parts[-1]
@@ -176,7 +184,10 @@ def _flow_task(root: Path, part: str, device: str) -> NovaTask:
     learn = "dense" if part == "nova" else part
     before = {"main": (), "sparse": ("main",), "nova": ("main", "sparse")}[part]
     model = trained_transformer(root, *before).to(device)
-    if part == "sparse":
+    start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`)
+    if start.exists():
+        load_trained(model, start)
+    elif part == "sparse":
         init_vace_from_main(model.base)
     store = LatentStore(root / "store" / learn, learn, SHARDS[learn])
     held_out = LatentStore(root / "store" / learn, learn, VAL_SHARDS, split="val")
