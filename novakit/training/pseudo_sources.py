@@ -5,6 +5,8 @@ Source: eq. 3 of the paper; the mixture is ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from novakit.degradation import (
     paste_matte,
     widen,
 )
+from novakit.degradation.draws import check_names
 from novakit.scenes import ClipsWithCutOuts
 
 #: How often each kind of pseudo source is drawn, and what it teaches.
@@ -29,16 +32,23 @@ MIXTURE = {
 PATCHES = CutAndPasteConfig(recolour_prob=0.5, area=(0.01, 0.18))
 
 
-def draw_pseudo_sources(clips: ClipsWithCutOuts, generator: torch.Generator) -> tuple[Tensor, list[str]]:
+def draw_pseudo_sources(
+    clips: ClipsWithCutOuts, generator: torch.Generator, mixture: Mapping[str, float] = MIXTURE
+) -> tuple[Tensor, list[str]]:
     """One pseudo source per clip.
 
     Args:
         clips: B clips of the nano world with their mattes.
         generator: where every random choice comes from.
+        mixture: kind -> how often it is drawn, in any unit.
 
     Returns:
-        Pseudo sources (B, 3, T, H, W) in [-1, 1], and B names out of MIXTURE.
+        Pseudo sources (B, 3, T, H, W) in [-1, 1], and B names out of the mixture.
+
+    Raises:
+        NovaError: a kind that does not exist.
     """
+    check_names("mixture", list(mixture), tuple(MIXTURE))
     target = clips.clip
     kinds = {
         "patches": cut_and_paste(target, target.roll(1, dims=0), generator, PATCHES).pseudo_source,
@@ -47,7 +57,7 @@ def draw_pseudo_sources(clips: ClipsWithCutOuts, generator: torch.Generator) -> 
         "recolour": paste_matte(target, other_colours(target, generator), clips.matte),
         "hide": paste_matte(target, from_elsewhere(target, generator), widen(clips.matte, 1)),
     }
-    names, weights = list(MIXTURE), torch.tensor(list(MIXTURE.values()))
+    names, weights = list(mixture), torch.tensor(list(mixture.values()))
     drawn = torch.multinomial(weights, len(target), replacement=True, generator=generator).tolist()
     chosen = [names[i] for i in drawn]
     return torch.stack([kinds[name][i] for i, name in enumerate(chosen)]), chosen
