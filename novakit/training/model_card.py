@@ -87,6 +87,7 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
     Remarks on the run that no log knows stand in `root/notes.md`.
     """
     made, rows = provenance(seed=1), sittings(root)
+    hours = sum(row["minutes"] for row in rows) / 60
     hardware = made["hardware"]
     atomic_write_json(target / HISTORY, rows)
     lines = [
@@ -113,8 +114,9 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         *quoted(scores, "Not scored yet: `novakit score --out notebooks/recorded`."),
         "",
         "## Known failures",
-        "Trained for three hours on two CPU cores, so: pictures are soft, fine texture inside an edit is lost, fast",
-        "objects blur between keyframes, and photographs of the real world lie outside what it has seen.",
+        f"Trained for {hours:.1f} hours in all, so: pictures are soft, fine texture inside",
+        "an edit is lost, and between keyframes a fast object shows the double image of the interpolated control. Real",
+        "footage lies outside what it has seen. Best, median and worst scene: `notebooks/recorded/nano_score.png`.",
         "",
     ]
     return atomic_write_text(target / "README.md", "\n".join(lines))
