@@ -22,6 +22,8 @@ from novakit.errors import NovaError
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15  # for papermill to save the cells that ran, once the kernel is gone
+_STALL_SECONDS = 120  # a kernel and its runner that compute nothing for so long wait for a message that got lost
+_STALL_SHARE = 0.05  # and this is "nothing", in seconds of CPU per second
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def run_notebook(job: Job, timeout_minutes: float, stop: threading.Event) -> Out
     with tempfile.TemporaryDirectory(prefix="nova-", ignore_cleanup_errors=True) as folder:
         runtime = Path(folder)
         outcome = _attempt(job, timeout_minutes, stop, runtime)
-        if "Address already in use" in outcome.verdict.detail:  # ports race where there is no ipc
+        lost = outcome.verdict.status == "stalled"  # Jupyter now and then loses a message on a busy machine
+        if lost or "Address already in use" in outcome.verdict.detail:  # ports race where there is no ipc
             outcome = _attempt(job, timeout_minutes, stop, runtime)
     return outcome
 
@@ -79,10 +82,12 @@ def _attempt(job: Job, timeout_minutes: float, stop: threading.Event, runtime: P
     job.output.unlink(missing_ok=True)
     started = time.monotonic()
     process = _start(job, runtime)
-    peak, timed_out = _watch(process, started + 60 * timeout_minutes, stop)
+    peak, ended = _watch(process, started + 60 * timeout_minutes, stop)
     cost = Cost((time.monotonic() - started) / 60, peak / 1e6)
-    if timed_out:
+    if ended == "timeout":
         return Outcome(Verdict("timeout", f"stopped after {timeout_minutes:g} min"), cost)
+    if ended == "stalled":
+        return Outcome(Verdict("stalled", f"nothing was computed for {_STALL_SECONDS} s; run it again"), cost)
     return Outcome(judge(_executed(job.output), _seen(runtime)), cost)
 
 
@@ -125,19 +130,42 @@ def _environment(job: Job, runtime: Path) -> dict[str, str]:
     return environment | dict(job.environment)
 
 
-def _watch(process: subprocess.Popen[bytes], deadline: float, stop: threading.Event) -> tuple[int, bool]:
-    """Wait for the process; return its kernel's peak memory (bytes) and whether time ran out."""
-    peak, timed_out = 0, False
+def _watch(process: subprocess.Popen[bytes], deadline: float, stop: threading.Event) -> tuple[int, str]:
+    """Wait for the process; return its kernel's peak memory (bytes) and why it was ended: "timeout", "stalled", ""."""
+    peak, ended, quiet = 0, "", _Quiet()
     while process.poll() is None:
         kernels = _descendants(process.pid)
         peak = max(peak, _memory(kernels))
-        if stop.is_set() or (timed_out and time.monotonic() > deadline + _GRACE_SECONDS):
+        if stop.is_set() or (ended and time.monotonic() > deadline + _GRACE_SECONDS):
             _kill([*kernels, psutil.Process(process.pid)])
-        elif time.monotonic() > deadline:
-            timed_out = True
+        elif not ended and (time.monotonic() > deadline or quiet.too_long([process.pid, *(k.pid for k in kernels)])):
+            ended = "timeout" if time.monotonic() > deadline else "stalled"
+            deadline = time.monotonic()
             _kill(kernels)
         time.sleep(_POLL_SECONDS)
-    return peak, timed_out
+    return peak, ended
+
+
+class _Quiet:
+    """Notices that some processes have computed nothing for _STALL_SECONDS."""
+
+    def __init__(self) -> None:
+        self.since, self.cpu = time.monotonic(), 0.0
+
+    def too_long(self, pids: list[int]) -> bool:
+        """Look again; True when they have been quiet all the time since the last sign of life."""
+        now, cpu = time.monotonic(), sum(map(_cpu_seconds, pids))
+        if not 0 <= cpu - self.cpu <= _STALL_SHARE * (now - self.since):  # a process that ended takes its time along
+            self.since, self.cpu = now, cpu
+        return now - self.since > _STALL_SECONDS
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

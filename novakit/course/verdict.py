@@ -22,7 +22,8 @@ class Verdict:
 
     Attributes:
         status: "passed", "failed" (an error in a cell, or the notebook cannot be run), "ended" (the
-            kernel was ended politely), "died" (the kernel died) or "timeout".
+            kernel was ended politely), "died" (the kernel died), "timeout" or "stalled" (a message between
+            kernel and runner got lost, twice).
         detail: where and why; empty when passed.
     """
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from toys import write_toy
 
+from novakit.course import process
 from novakit.course.batch import run_series
 from novakit.course.notebooks import Cost, compare_cost, numbered_notebooks, parameters, stated_cost
 from novakit.course.settings import parse_settings, values_for
@@ -27,7 +28,8 @@ ENDINGS = {  # file: (code cells, status, words of the detail)
     "02_exit.ipynb": (["import sys; sys.exit()", "print('behind')"], "ended", "SystemExit"),
     "03_dies.ipynb": (["import os; os._exit(0)", "print('behind')"], "died", "os._exit(0)"),
     "04_quit.ipynb": (["print('last')", "quit()"], "ended", "quit()"),
-    "05_shutdown.ipynb": (["get_ipython().kernel.do_shutdown(False)"], "ended", "do_shutdown"),
+    # on a busy machine the kernel is gone before its answer is read: then it died
+    "05_shutdown.ipynb": (["get_ipython().kernel.do_shutdown(False)"], ("ended", "died"), "do_shutdown"),
     "06_reads.ipynb": ([READ], "passed", ""),
 }
 
@@ -49,7 +51,7 @@ def series(tmp_path_factory):
 def test_every_ending_gets_its_name(series, name):
     row = next(row for row in series.rows if row.notebook == name)
     _, status, words = ENDINGS[name]
-    assert row.verdict.status == status, row.verdict
+    assert row.verdict.status in ((status,) if isinstance(status, str) else status), row.verdict
     assert words in row.verdict.detail
 
 
@@ -96,6 +98,18 @@ def test_timeout_stops_the_notebook_and_leaves_no_kernel(tmp_path):
     report = run_series(folder=tmp_path / "notebooks", out=tmp_path / "out", timeout_minutes=0.1)
     assert report.rows[0].verdict.status == "timeout"
     assert report.rows[0].cost.minutes < 0.5
+    assert not psutil.Process().children(recursive=True)
+
+
+WAIT = "import pathlib, time\nseen = pathlib.Path('seen')\nfirst = not seen.exists()\nseen.touch()\n"
+
+
+@pytest.mark.parametrize(("when", "status"), [("first", "passed"), ("True", "stalled")])
+def test_a_kernel_that_waits_for_ever_is_tried_once_more(tmp_path, monkeypatch, when, status):
+    monkeypatch.setattr(process, "_STALL_SECONDS", 4)
+    write_toy(tmp_path / "notebooks", "00_waiting.ipynb", WAIT + f"time.sleep(600 if {when} else 0)")
+    report = run_series(folder=tmp_path / "notebooks", out=tmp_path / "out")
+    assert report.rows[0].verdict.status == status
     assert not psutil.Process().children(recursive=True)
 
 
