@@ -44,19 +44,22 @@ EDIT = ("edit", "in.mp4", "--keyframes", "frames", "--out", "out.mp4")
 def test_edit_hands_over_everything(implementation):
     calls = implementation("novakit.editing.command", "edit_file")
     assert run(*EDIT, "--mask", "m.mp4", "--steps", "4", "--seed", "7", "--interval", "10") == 0
+    assert run(*EDIT, "--paste-back", "--match-colour", "--frames", "120:200", "--mask", "m.mp4") == 0
     assert run(*EDIT, "--preset", "wan-1.3b", "--base", "Wan-AI/base", "--dense", "d.safetensors") == 0
     (args, options) = calls[0]
     assert args == (Path("in.mp4"), Path("frames"), Path("out.mp4"))
     asked = {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
-    assert options == {**asked, "base": None, "dense": None}
-    options = calls[1][1]
+    after = {"paste_back": False, "match_colour": False, "frames": None}
+    assert options == {**asked, **after, "base": None, "dense": None}
+    assert {name: calls[1][1][name] for name in after} == dict.fromkeys(after, True) | {"frames": "120:200"}
+    options = calls[2][1]
     assert (options["preset"], options["base"], options["dense"]) == ("wan-1.3b", "Wan-AI/base", Path("d.safetensors"))
 
 
 def test_pretrain_and_bench_hand_over(implementation):
     calls = implementation("novakit.training.pretrain", "pretrain")
     assert run("pretrain", "--stage", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
-    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None}
+    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None, "lr": None}
     assert calls == [(("vae", Path("runs")), options)]
     calls = implementation("novakit.evaluation.benchmark", "bench")
     assert run("bench", "--suite", "cpu", "--out", "b.json") == 0

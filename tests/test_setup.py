@@ -16,7 +16,9 @@ import novakit
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+ALL = [Requirement(text) for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]]
+REQUIREMENTS = [requirement for requirement in ALL if requirement.name != "novakit"]  # one extra may take in another
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
