@@ -45,6 +45,9 @@ def edit(
     keyframes: Annotated[Path, typer.Option(help="Folder of images named by frame index, or a video.")],
     out: Annotated[Path, typer.Option(help="Where the edited mp4 goes.")],
     mask: Annotated[Path | None, typer.Option(help="Mask video: white where content changes.")] = None,
+    paste_back: Annotated[bool, typer.Option("--paste-back", help="Keep the source outside the mask.")] = False,
+    match_colour: Annotated[bool, typer.Option("--match-colour", help="Match the source's colours.")] = False,
+    frames: Annotated[str | None, typer.Option(help="Render only A:B again, in the earlier edit --out.")] = None,
     preset: Annotated[str, typer.Option(help="nano (CPU, shipped weights) or wan-1.3b (CUDA).")] = "nano",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the preset's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
@@ -52,11 +55,47 @@ def edit(
     base: Annotated[str | None, typer.Option(help="wan-1.3b: folder or hub id of the published base.")] = None,
     dense: Annotated[Path | None, typer.Option(help="wan-1.3b: safetensors of a trained dense branch.")] = None,
 ) -> None:
-    """Edit a video: spread a few edited keyframes over the whole clip."""
+    """Edit a video of any length: spread a few edited keyframes over the whole clip."""
     from novakit.editing.command import edit_file
 
     options = {"steps": steps, "seed": seed, "interval": interval, "base": base, "dense": dense}
-    edit_file(source, keyframes, out, mask=mask, preset=preset, **options)
+    after = {"mask": mask, "paste_back": paste_back, "match_colour": match_colour, "frames": frames}
+    edit_file(source, keyframes, out, preset=preset, **after, **options)
+
+
+@app.command()
+def keyframes(
+    source: Annotated[Path, typer.Argument(help="The video whose keyframes are wanted.")],
+    interval: Annotated[int, typer.Option(help="Keyframe interval K: frames 0, K, 2K, ...")],
+    out: Annotated[Path, typer.Option(help="Folder for 000.png, ... and the contact sheet.")],
+    editor: Annotated[
+        str | None, typer.Option(help="nano, poster, hand, flux or qwen; without one the frames are only extracted.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="flux, qwen: what to change, in words.")] = None,
+    edit: Annotated[str | None, typer.Option(help="nano, poster: recolour, replace, remove, add or restyle.")] = None,
+    colour: Annotated[str | None, typer.Option(help="nano, poster: a CSS name or #rrggbb.")] = None,
+    faults: Annotated[float | None, typer.Option(help="nano, poster: faults of real editors, 1 = typical.")] = None,
+    hand: Annotated[Path | None, typer.Option(help="hand: folder of the frames that you edited.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White where content changes: a video, a folder, or one image to propagate.")
+    ] = None,
+    mask_index: Annotated[int, typer.Option(help="Frame that a single mask image was drawn on.")] = 0,
+    consistent: Annotated[
+        bool, typer.Option("--consistent/--independent", help="Show the first edited keyframe to the later ones?")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    model: Annotated[str | None, typer.Option(help="flux, qwen: hub id or local folder.")] = None,
+    download: Annotated[bool | None, typer.Option("--download", help="flux, qwen: fetch missing weights.")] = None,
+    steps: Annotated[int | None, typer.Option(help="flux, qwen: denoising steps.")] = None,
+    device: Annotated[str | None, typer.Option(help="flux, qwen: auto, cpu or cuda.")] = None,
+) -> None:
+    """Write the keyframes of a video, edited or to be edited by hand, as the folder that `edit` reads."""
+    from novakit.editing.keyframes_command import make_keyframes
+    from novakit.editing.keyframes_options import Choice
+
+    choice = Choice(editor, prompt, edit, colour, faults, hand, model, download, steps, device)
+    options = {"mask": mask, "mask_index": mask_index, "consistent": consistent, "seed": seed}
+    make_keyframes(source, interval, out, choice, **options)
 
 
 @app.command()
@@ -110,11 +149,13 @@ def score(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     folder: Annotated[Path | None, typer.Option(help="Another pipeline folder than the shipped weights.")] = None,
     interval: Annotated[int, typer.Option(help="Keyframe interval.")] = 8,
+    footage: Annotated[Path | None, typer.Option(help="A folder of real videos to score too.")] = None,
 ) -> None:
     """Score NOVA and its baselines on held-out scenes: PSNR and SSIM inside and outside the mask."""
     from novakit.evaluation.score_report import score_command
 
-    score_command(out=out, scenes=scenes, steps=steps, seed=seed, device=device, folder=folder, interval=interval)
+    options = {"scenes": scenes, "steps": steps, "seed": seed, "interval": interval}
+    score_command(out=out, device=device, folder=folder, footage=footage, **options)
 
 
 @app.command()

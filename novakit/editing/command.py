@@ -4,21 +4,31 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novakit.editing.command_checks import check_length, check_numbers, check_out, notice_interval, notice_stretch
+from novakit.editing.command_checks import (
+    check_earlier,
+    check_frames,
+    check_numbers,
+    check_out,
+    check_post,
+    notice_interval,
+    notice_padding,
+    notice_stretch,
+)
 from novakit.editing.loading import check_base_and_dense
-from novakit.errors import NovaNotice
+from novakit.editing.options import check_steps
+from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset, get_preset
 from novakit.video import even_size
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from novakit.video import Clip
+    from novakit.editing.window_edit import EditJob
+    from novakit.editing.window_store import WindowStore
+    from novakit.video import ClipInfo
 
 
 @dataclass(frozen=True)
@@ -26,19 +36,21 @@ class EditedFile:
     """What `edit_file` did."""
 
     path: Path  # the new file
-    num_frames: int  # frames written, as many as the source has
+    num_frames: int  # frames in it, as many as the source has
     size: tuple[int, int]  # (H, W) written: the source's, odd sides one pixel longer (H.264)
     fps: Fraction  # frames per second, as the source
     steps: int  # denoising steps
     seconds: float  # wall time of the whole command
     is_nova: bool  # False: plain VACE
     post: str  # post-processing that was applied, "" for none
+    windows: int = 1  # overlapping windows that the clip, or the stretch of it, was edited in
 
     def __str__(self) -> str:
         made_by = "NOVA" if self.is_nova else "plain VACE, not NOVA"
+        windows = f"; {self.windows} windows" if self.windows > 1 else ""
         post = f"; {self.post}" if self.post else ""
         what = f"{self.num_frames} frames {self.size[1]}x{self.size[0]} at {float(self.fps):g} fps"
-        return f"{self.path}: {what}; {made_by}, {self.steps} steps, {self.seconds:.1f} s{post}"
+        return f"{self.path}: {what}; {made_by}, {self.steps} steps, {self.seconds:.1f} s{windows}{post}"
 
 
 def edit_file(
@@ -47,6 +59,9 @@ def edit_file(
     out: str | Path,
     *,
     mask: str | Path | None = None,
+    paste_back: bool = False,
+    match_colour: bool = False,
+    frames: str | tuple[int, int] | None = None,
     preset: str | Preset = "nano",
     steps: int | None = None,
     seed: int = 0,
@@ -56,15 +71,24 @@ def edit_file(
     pipeline: Any = None,
     quiet: bool = False,
 ) -> EditedFile:
-    """Edit a video file.
+    """Edit a video file of any length and size.
+
+    A clip longer than the preset's T is edited in overlapping windows that fade into each other; memory does not
+    grow with its length. Finished windows of a long clip are kept in `OUT.work` until the file is complete: when the
+    run breaks off (disk full, Ctrl-C), the same command goes on from there.
 
     Args:
-        source: video file; at most as many frames as the preset's T (others are padded to 4k+1 and cut back).
+        source: video file.
         keyframes: folder of images named by frame index, or a video whose frames 0, K, 2K, ... are the
             keyframes.
         out: mp4 to write, none of the files that are read; complete or not at all.
-        mask: video, image or folder, white where content changes. The network never sees it: pixels outside
-            it are copied from the source afterwards (ours).
+        mask: video, image or folder, white where content changes, for the two switches below. The network never
+            sees it.
+        paste_back: pixels outside the mask are the source's, with a feathered edge inside of it (ours).
+        match_colour: give the edit the source's mean and contrast per channel, measured outside the mask, or
+            without one on the half of the pixels that changed least (ours).
+        frames: render only this stretch again, "A:B" or (A, B) for frames A..B-1, and put it into the earlier
+            edit `out`; it fades in and out over 4 frames, and the packets of the rest are copied.
         preset: name of the preset.
         steps: denoising steps; None = the preset's.
         seed: seed of the starting noise, 0 .. 2**63 - 1.
@@ -83,45 +107,41 @@ def edit_file(
     started = time.perf_counter()
     preset = get_preset(preset)
     check_numbers(seed, interval)
+    steps = check_steps(steps, preset, "clip")
     check_base_and_dense(preset, base, dense)
     out = check_out(out, {"source": source, "keyframes": keyframes, "mask": mask})
     with _notes(quiet):
+        check_post(mask, paste_back, match_colour)
         job = _read(source, keyframes, mask, preset, interval)
-        pipeline = pipeline or _load(preset, base, dense)
-        edited = _edit(pipeline, job, steps, seed)
-        post = _write(out, pipeline, job, edited.frames)
-    size, fps = even_size(job.clip.info.size), job.clip.info.fps
+        stretch = check_frames(frames, job.info)
+        earlier = None if stretch is None else check_earlier(out, job.info)
+        switches = {"match_colour": match_colour, "paste_back": paste_back, "quiet": quiet}
+        job = replace(job, pipeline=pipeline or _load(preset, base, dense), steps=steps, seed=seed, **switches)
+        windows, post = _render(job, out, preset.num_frames, stretch, earlier)
     seconds = time.perf_counter() - started
-    result = EditedFile(out, job.num_frames, size, fps, edited.steps, seconds, edited.is_nova, post)
+    info, nova = job.info, job.pipeline.is_nova
+    result = EditedFile(out, info.num_frames, even_size(info.size), info.fps, steps, seconds, nova, post, windows)
     if not quiet:
-        print(f"{_where(pipeline)}\n{result}")
+        print(f"{_where(job.pipeline)}\n{result}")
     return result
 
 
-@dataclass(frozen=True)
-class _Job:
-    """The files of one edit, read at the preset's size."""
-
-    clip: "Clip"
-    frames: "Tensor"  # source (1, 3, T, H, W), T = 4k+1
-    num_frames: int  # frames of the file, before padding
-    keyframes: dict[int, "Tensor"]
-    mask: "Tensor | None"  # (1, 1, T, H, W)
-
-
-def _read(source: Any, keyframes: Any, mask: Any, preset: Preset, interval: int | None) -> _Job:
-    """Read source, keyframes and mask at the size of the preset whose aspect is nearest."""
-    from novakit.video import choose_size, pad_to_4k1, probe, read_clip, read_keyframes, read_mask
+def _read(source: Any, keyframes: Any, mask: Any, preset: Preset, interval: int | None) -> "EditJob":
+    """Look at source, keyframes and mask, at the size of the preset whose aspect is nearest; no pipeline yet."""
+    from novakit.editing.window_edit import EditJob
+    from novakit.video import Geometry, KeyframeStore, check_mask_file, choose_size, probe
 
     info = probe(source)
-    check_length(info, preset)
-    clip = read_clip(info, size=choose_size(info, preset.sizes))
-    notice_stretch(clip)
-    count, size = clip.num_frames, clip.geometry.size
+    geometry = Geometry.between(info.size, choose_size(info, preset.sizes))
+    count, size = info.num_frames, geometry.size
+    notice_stretch(geometry)
     notice_interval(keyframes, interval)
-    images = read_keyframes(keyframes, count, size, interval or preset.interval, geometry=clip.geometry)
-    marked = None if mask is None else read_mask(mask, count, size, geometry=clip.geometry)
-    return _Job(clip, pad_to_4k1(clip.frames).clip, count, images, marked)
+    images = KeyframeStore(keyframes, count, size, interval or preset.interval, geometry=geometry)
+    images.check()
+    if mask is not None:
+        check_mask_file(mask, count, size, geometry=geometry)
+    notice_padding(count)
+    return EditJob(info, geometry, images, mask and Path(mask))
 
 
 def _load(preset: Preset, base: Any, dense: Any) -> Any:
@@ -130,61 +150,50 @@ def _load(preset: Preset, base: Any, dense: Any) -> Any:
     return NovaEditPipeline.from_preset(preset.name, base=base, dense=dense)
 
 
-def _edit(pipeline: Any, job: _Job, steps: int | None, seed: int) -> Any:
-    import torch
+def _render(
+    job: "EditJob", out: Path, longest: int, stretch: tuple[int, int] | None, earlier: "ClipInfo | None"
+) -> tuple[int, str]:
+    """Edit the clip, or the stretch, and write it; returns the number of windows and what was done afterwards."""
+    from novakit.editing.full_size import finished_frames
+    from novakit.editing.stretch import render_stretch
+    from novakit.editing.window_store import WindowStore
+    from novakit.editing.windows import plan_windows, windows_of
+    from novakit.video import GROUP, write_clip
 
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return pipeline(job.frames, job.keyframes, num_inference_steps=steps, generator=generator)
-
-
-def _write(out: Path, pipeline: Any, job: _Job, edited: "Tensor") -> str:
-    """Bring the edit to the source's size and write it; returns what post-processing was applied."""
-    from novakit.video import write_clip
-
-    info = job.clip.info
-    post = ["pixels outside the mask are the source's"] if job.mask is not None else []
-    edited = edited[:, :, : job.num_frames].cpu()
-    if info.size == job.clip.geometry.size:
-        frames = _pasted(edited, job)
-    else:
-        frames = _at_source_size(pipeline, job, edited)
-        post.append(f"edited at {edited.shape[4]}x{edited.shape[3]}, the difference added to the full-size source")
-    write_clip(out, frames, info.fps, audio_from=info.path)
-    return ", ".join(post)
-
-
-def _pasted(edited: "Tensor", job: _Job) -> "Tensor":
-    """With a mask: source outside of it, edit inside; without: the edit."""
-    if job.mask is None:
-        return edited
-    return job.clip.frames + job.mask * (edited - job.clip.frames)
+    windows, info, post = plan_windows(job.info.num_frames, longest), job.info, _post(job)
+    store = WindowStore(out) if len(windows) > 1 else None
+    with _kept(store):
+        if stretch is None:
+            frames = finished_frames(job, windows, 0, info.num_frames, store)
+            write_clip(out, frames, info.fps, audio_from=info.path, longest_group=GROUP)
+        else:
+            first, end = render_stretch(job, windows, earlier, stretch, store)
+            again = "the rest is untouched" if (first, end) == stretch else f"encoded again: {first} to {end - 1}"
+            post.append(f"frames {stretch[0]} to {stretch[1] - 1} rendered again, {again}")
+    if store:
+        store.clear()
+    return len(windows_of(windows, *(stretch or (0, info.num_frames)))), ", ".join(post)
 
 
-def _at_source_size(pipeline: Any, job: _Job, edited: "Tensor") -> Iterator["Tensor"]:
-    """Full-size frames: source + upsampled (edit - VAE round trip of the source), one by one (ours).
-
-    The round trip, not the source, is subtracted: what the VAE alone loses is then no part of the edit.
-    """
-    from novakit.video import frame_to_tensor, iter_frames, resize
-
-    difference = edited - _round_trip(pipeline, job.frames)[:, :, : job.num_frames]
-    if job.mask is not None:
-        difference = difference * job.mask
-    info, geometry = job.clip.info, job.clip.geometry
-    for t, picture in enumerate(iter_frames(info, job.num_frames)):
-        whole = resize(frame_to_tensor(picture), info.size)  # (3, H, W)
-        yield (whole + geometry.to_source(difference[0, :, t])).clamp(-1, 1)
+def _post(job: "EditJob") -> list[str]:
+    """Post-processing in words."""
+    height, width = job.geometry.size
+    where = "outside the mask" if job.mask else "where the edit changed least"
+    said = {
+        f"edited at {width}x{height}, the difference added to the full-size source": job.scaled,
+        f"colours matched to the source, measured {where}": job.match_colour,
+        "pixels outside the mask are the source's": job.paste_back,
+    }
+    return [text for text, done in said.items() if done]
 
 
-def _round_trip(pipeline: Any, frames: "Tensor") -> "Tensor":
-    """VAE decode(encode(source)), on the CPU."""
-    import torch
-
-    from novakit.models.latents import decode_latents, encode_clip
-
-    with torch.no_grad():
-        vae = pipeline.vae
-        return decode_latents(vae, encode_clip(vae, frames.to(vae.device))).cpu()
+@contextmanager
+def _kept(store: "WindowStore | None") -> Iterator[None]:
+    """Add to an error which finished windows it leaves behind."""
+    try:
+        yield
+    except NovaError as error:
+        raise NovaError(f"{error}{store or ''}") from error.__cause__
 
 
 def _where(pipeline: Any) -> str:
@@ -196,13 +205,18 @@ def _where(pipeline: Any) -> str:
 
 
 @contextmanager
-def _notes(quiet: bool):
-    """Print NovaNotices as `note: ...` lines; pass other warnings on."""
-    with warnings.catch_warnings(record=True) as caught:
+def _notes(quiet: bool) -> Iterator[None]:
+    """Print every NovaNotice once, as a `note: ...` line, when it comes; other warnings go their own way."""
+    said = set()
+
+    def show(message: Any, category: type, *where: Any) -> None:
+        if not issubclass(category, NovaNotice):
+            pass_on(message, category, *where)
+        elif str(message) not in said and not quiet:
+            said.add(str(message))
+            print(f"note: {message}", flush=True)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", NovaNotice)
+        pass_on, warnings.showwarning = warnings.showwarning, show
         yield
-    for warning in caught:
-        if not issubclass(warning.category, NovaNotice):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        elif not quiet:
-            print(f"note: {warning.message}")

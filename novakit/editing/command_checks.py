@@ -1,14 +1,15 @@
 """What `novakit edit` was asked to do, checked before anything is computed or created. Source: ours."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from novakit.editing.inputs import notice
+from novakit.editing.windows import padded_length
 from novakit.errors import NovaError
 from novakit.files import require_writable_folder
-from novakit.presets import Preset
-from novakit.video import Clip, ClipInfo
+from novakit.video import ClipInfo, Geometry, even_size, probe
 from novakit.video.geometry import stretch_factor
 from novakit.video.keyframe_files import holds_images
 
@@ -55,23 +56,82 @@ def check_out(out: str | Path, inputs: dict[str, str | Path | None]) -> Path:
     return out
 
 
-def check_length(info: ClipInfo, preset: Preset) -> None:
-    """Refuse a source that is longer than the preset's T.
+def check_post(mask: str | Path | None, paste_back: bool, match_colour: bool) -> None:
+    """Refuse a paste-back without mask; say so when a mask has nothing to do.
 
     Raises:
-        NovaError: too many frames; names the number that fits and the command that cuts.
+        NovaError: `paste_back` without `mask`.
     """
-    if info.num_frames > preset.num_frames:
+    if paste_back and mask is None:
         raise NovaError(
-            f"{info.path} has {info.num_frames} frames; {preset.name} edits at most {preset.num_frames}. "
-            f"Cut it first, e.g. `ffmpeg -i {info.path.name} -frames:v {preset.num_frames} short.mp4`."
+            "paste_back (--paste-back) needs a mask: white where content changes, the rest is pasted from the source. "
+            "Pass --mask, or leave it out; --match-colour works without."
+        )
+    if mask is not None and not paste_back and not match_colour:
+        notice(
+            "the mask is not used: the network never sees it. Add --paste-back to keep the source outside of it, or "
+            "--match-colour to measure colours there."
         )
 
 
-def notice_stretch(clip: Clip) -> None:
+def check_frames(frames: str | tuple[int, int] | None, info: ClipInfo) -> tuple[int, int] | None:
+    """The stretch (A, B) that is to be rendered again: frames A..B-1.
+
+    Args:
+        frames: "A:B", "A:", ":B", or the two numbers; None = the whole clip.
+        info: the source.
+
+    Raises:
+        NovaError: something else, or no stretch of the clip.
+    """
+    if frames is None:
+        return None
+    said = ":".join(map(str, frames)) if isinstance(frames, tuple | list) else str(frames)
+    found = re.fullmatch(r"([0-9]*):([0-9]*)", said.strip())
+    if found is None:
+        raise NovaError(f"frames (--frames) is {said!r}; wanted A:B, e.g. 120:200 for frames 120 to 199.")
+    start, stop = int(found[1] or 0), int(found[2] or info.num_frames)
+    if not 0 <= start < stop <= info.num_frames:
+        raise NovaError(
+            f"frames (--frames) {said} is no stretch of a clip of {info.num_frames} frames; "
+            f"wanted A:B with 0 <= A < B <= {info.num_frames}. It stands for frames A to B-1."
+        )
+    return start, stop
+
+
+def check_earlier(out: Path, info: ClipInfo) -> ClipInfo:
+    """The earlier edit that a stretch goes into.
+
+    Raises:
+        NovaError: there is none, or it is of another clip: other length, size or frame rate.
+    """
+    if not out.exists():
+        raise NovaError(f"{out} does not exist; --frames puts a stretch into an earlier edit. Edit the clip first.")
+    earlier = probe(out)
+    came, wanted = [(clip.num_frames, even_size(clip.size), round(float(clip.fps), 2)) for clip in (earlier, info)]
+    if came != wanted:
+        frames, (height, width), fps = came
+        raise NovaError(
+            f"{out} ({frames} frames {width}x{height} at {fps:g} fps) is no edit of {info.path} ({info.num_frames} "
+            f"frames {info.width}x{info.height} at {wanted[2]:g} fps). Name the earlier edit as --out."
+        )
+    return earlier
+
+
+def notice_padding(num_frames: int) -> None:
+    """Say so when the last frame is repeated up to the next 4k+1."""
+    padded = padded_length(num_frames)
+    if padded != num_frames:
+        notice(
+            f"clip has {num_frames} frames; NOVA needs 4k+1: the last frame was repeated {padded - num_frames} times "
+            f"({padded} frames) and the repeats are cut off again after the edit."
+        )
+
+
+def notice_stretch(geometry: Geometry) -> None:
     """Say so when the source has quite another aspect than the size that it is edited at."""
-    (height, width), size = clip.info.size, clip.geometry.size
-    factor = stretch_factor(clip.info.size, size)
+    (height, width), size = geometry.source_size, geometry.size
+    factor = stretch_factor(geometry.source_size, size)
     if factor > MAX_STRETCH:
         notice(
             f"the source's {width}x{height} is stretched to {size[1]}x{size[0]}, one axis {factor:.2f} times more "

@@ -26,6 +26,8 @@ Reader = Literal["auto", "decord", "pyav"]
 DECORD_PATIENCE_SECONDS = 60.0
 """How long one frame may take before decord counts as hanging."""
 _DECORD_CANNOT = {"gif", "av1"}  # its FFmpeg is of 2018
+DECORD_BYTES = 2**28
+"""Decoded size above which PyAV reads: decord's own thread decodes ahead of a slow caller without any limit."""
 
 
 class _DecordFailed(Exception):
@@ -37,7 +39,7 @@ def choose_reader(info: ClipInfo, reader: Reader = "auto") -> Literal["decord", 
 
     Args:
         info: the probed file.
-        reader: "auto" takes decord where it is installed and can read the codec, else PyAV.
+        reader: "auto" takes decord where it is installed, can read the codec and the decoded file is small, else PyAV.
 
     Raises:
         NovaError: unknown reader, or decord asked for by name but not installed.
@@ -53,16 +55,22 @@ def choose_reader(info: ClipInfo, reader: Reader = "auto") -> Literal["decord", 
 
 
 def _suits_decord(info: ClipInfo) -> bool:
-    return info.codec not in _DECORD_CANNOT and not info.hidden_frames
+    height, width = info.stored_size
+    small = 3 * height * width * info.num_frames <= DECORD_BYTES
+    return small and info.codec not in _DECORD_CANNOT and not info.hidden_frames
 
 
-def iter_frames(info: ClipInfo, num_frames: int | None = None, reader: Reader = "auto") -> Iterator[np.ndarray]:
+def iter_frames(
+    info: ClipInfo, num_frames: int | None = None, reader: Reader = "auto", *, start: int = 0
+) -> Iterator[np.ndarray]:
     """Decode a file frame by frame, upright, never holding more than a few frames.
 
     Args:
         info: the probed file.
-        num_frames: how many from the start, in 1..info.num_frames; None for all.
+        num_frames: how many, in 1..info.num_frames - start; None for all.
         reader: see :func:`choose_reader`. With "auto" PyAV goes on where decord gives up.
+        start: frame index of the first one. Those before it are decoded and dropped: slower than a jump, but
+            no container's index has to be trusted.
 
     Yields:
         uint8 arrays (H, W, 3), RGB, of ``info.stored_size``.
@@ -70,11 +78,11 @@ def iter_frames(info: ClipInfo, num_frames: int | None = None, reader: Reader = 
     Raises:
         NovaError: ``decoded n of m frames`` when the file gives fewer than its packets promise.
     """
-    wanted = info.num_frames if num_frames is None else num_frames
-    road, done = choose_reader(info, reader), 0
+    wanted = info.num_frames if num_frames is None else start + num_frames  # frame index of the end
+    road, done = choose_reader(info, reader), start
     if road == "decord":
         try:
-            for frame in _decord_frames(info, wanted):
+            for frame in _decord_frames(info, start, wanted):
                 yield frame
                 done += 1
         except _DecordFailed as error:
@@ -86,7 +94,7 @@ def iter_frames(info: ClipInfo, num_frames: int | None = None, reader: Reader = 
                 NovaNotice,
                 stacklevel=2,
             )
-    for frame in islice(_pyav_frames(info, wanted), done, None):
+    for frame in _pyav_frames(info, done, wanted) if done < wanted else ():
         yield frame
         done += 1
     if done != wanted:
@@ -106,7 +114,8 @@ def _count_message(info: ClipInfo, done: int, wanted: int, why: str) -> str:
 # The PyAV road ----------------------------------------------------------------------------------
 
 
-def _pyav_frames(info: ClipInfo, wanted: int) -> Iterator[np.ndarray]:
+def _pyav_frames(info: ClipInfo, start: int, wanted: int) -> Iterator[np.ndarray]:
+    """Frames start..wanted-1."""
     done = 0
     try:
         with open_video(info.path, info.container) as opened:
@@ -114,7 +123,8 @@ def _pyav_frames(info: ClipInfo, wanted: int) -> Iterator[np.ndarray]:
             for frame in islice(opened.decode(stream), wanted):
                 if frame.is_corrupt:
                     raise NovaError(_count_message(info, done, wanted, f"frame {done} is damaged"))
-                yield _upright(frame.to_ndarray(format="rgb24"), info)
+                if done >= start:
+                    yield _upright(frame.to_ndarray(format="rgb24"), info)
                 done += 1
     except FFmpegError as error:
         raise NovaError(_count_message(info, done, wanted, reason(error))) from None
@@ -137,15 +147,17 @@ def _load_decord():
     return decord
 
 
-def _decord_frames(info: ClipInfo, wanted: int) -> Iterator[np.ndarray]:
-    """Frames from a reader that lives and dies in its own thread; at most three wait in the queue."""
+def _decord_frames(info: ClipInfo, start: int, wanted: int) -> Iterator[np.ndarray]:
+    """Frames start..wanted-1 from a reader that lives and dies in its own thread; at most three wait in the queue."""
     waiting: queue.Queue = queue.Queue(maxsize=2)
     stop = threading.Event()
-    thread = threading.Thread(target=_run_decord, args=(info, wanted, waiting, stop), daemon=True)
+    thread = threading.Thread(target=_run_decord, args=(info, start, wanted, waiting, stop), daemon=True)
     thread.start()
     try:
-        for _ in range(wanted):
-            yield _next_or_fail(waiting)
+        for t in range(wanted):
+            picture = _next_or_fail(waiting)
+            if t >= start:
+                yield picture
     finally:
         stop.set()
 
@@ -161,13 +173,14 @@ def _next_or_fail(waiting: queue.Queue) -> np.ndarray:
     return item
 
 
-def _run_decord(info: ClipInfo, wanted: int, waiting: queue.Queue, stop: threading.Event) -> None:
+def _run_decord(info: ClipInfo, start: int, wanted: int, waiting: queue.Queue, stop: threading.Event) -> None:
     try:
         reader = _load_decord().VideoReader(str(info.path.resolve()), num_threads=1)
         if len(reader) != info.num_frames:
             raise _DecordFailed(f"decord counts {len(reader)} frames, the packets are {info.num_frames}")
-        for _ in range(wanted):
-            if not _put(waiting, _as_array(reader.next(), info), stop):
+        for t in range(wanted):
+            picture = reader.next()
+            if not _put(waiting, None if t < start else _as_array(picture, info), stop):
                 return
     except Exception as error:  # decord raises RuntimeError, StopIteration and a class of its own
         _put(waiting, error, stop)

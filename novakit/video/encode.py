@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -21,6 +22,8 @@ from novakit.video.probing import reason
 
 _BT709 = 1  # matrix, primaries and transfer of the ITU-T H.273 tables: what HD players assume
 _MPEG_RANGE = 1  # luma 16..235
+MP4_OPTIONS = {"movflags": "+faststart", "max_interleave_delta": "0"}
+"""Index before the pictures; sound may come after all of them."""
 
 
 def write_clip(
@@ -31,6 +34,7 @@ def write_clip(
     *,
     geometry: Geometry | None = None,
     crf: int = 16,
+    longest_group: int | None = None,
 ) -> Path:
     """Write a clip as H.264 (yuv420p, BT.709, index first), one file frame per clip frame.
 
@@ -41,11 +45,14 @@ def write_clip(
     Args:
         path: the new file, ending in .mp4.
         clip: (1, 3, T, H, W) or (3, T, H, W) in [-1, 1], RGB (a mask (1, T, H, W) in {0, 1} is written
-            grey), or frames (3, H, W) one by one, so that a long clip need not exist as a whole.
+            grey), or frames (3, H, W) one by one, so that a long clip need not exist as a whole. Among them may
+            be arrays (3H/2, W) of uint8, yuv420p as decoded: they are encoded without a detour through RGB.
         fps: frames per second, the source's ``info.fps``.
         audio_from: the file whose first sound track goes along; None or a silent file: no sound.
         geometry: brings each frame back to the source's size while it is written.
         crf: 0 (lossless colours) to 51 (worst).
+        longest_group: most frames from one full picture to the next (x264's keyint); None: 250. Players seek to
+            full pictures, and :func:`novakit.video.replace_frames` encodes whole groups.
 
     Returns:
         The path.
@@ -60,19 +67,27 @@ def write_clip(
     sound = SoundTrack(audio_from) if audio_from is not None else None
     with atomic_path(path) as temporary:
         try:
-            _write(temporary, _pictures(clip, geometry), rate, sound, crf)
+            _write(temporary, _pictures(clip, geometry), rate, sound, crf, longest_group)
         except FFmpegError as error:
             raise NovaError(f"cannot write {path}: {reason(error)}. Is there room on the disk?") from None
     return path
 
 
-def _write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction, sound: SoundTrack | None, crf: int) -> None:
+def _write(
+    path: Path,
+    pictures: Iterator[np.ndarray],
+    rate: Fraction,
+    sound: SoundTrack | None,
+    crf: int,
+    longest_group: int | None,
+) -> None:
     first = next(pictures, None)
     if first is None:
         raise NovaError("the clip has no frames; at least 1 is needed.")
-    options = {"movflags": "+faststart", "max_interleave_delta": "0"}
-    with av.open(str(path), "w", format="mp4", options=options) as out:
-        stream = _video_stream(out, rate, first.shape[:2], crf)
+    with av.open(str(path), "w", format="mp4", options=MP4_OPTIONS) as out:
+        stream = _video_stream(out, rate, _size(first), crf)
+        if longest_group is not None:  # and headers that do not depend on crf or content
+            stream.options = {**stream.options, "g": str(longest_group), "x264-params": "stitchable=1"}
         if sound is not None:
             sound.open(out)
         written = 0
@@ -87,9 +102,14 @@ def _write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction, sound: So
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     yield first
     for picture in rest:
-        if picture.shape != first.shape:
-            raise NovaError(f"frames change from {first.shape[:2]} to {picture.shape[:2]}; wanted one size.")
+        if _size(picture) != _size(first):
+            raise NovaError(f"frames change from {_size(first)} to {_size(picture)}; wanted one size.")
         yield picture
+
+
+def _size(picture: np.ndarray) -> Size:
+    """(H, W) of uint8 (H, W, 3), or of yuv420p (3H/2, W)."""
+    return (picture.shape[0] if picture.ndim == 3 else picture.shape[0] * 2 // 3, picture.shape[1])
 
 
 def _video_stream(out: av.container.OutputContainer, rate: Fraction, size: tuple[int, int], crf: int) -> av.VideoStream:
@@ -108,8 +128,11 @@ def _video_stream(out: av.container.OutputContainer, rate: Fraction, size: tuple
 def _encode_one(
     out: av.container.OutputContainer, stream: av.VideoStream, picture: np.ndarray, t: int, rate: Fraction
 ) -> None:
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+    if picture.ndim == 3:
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+    else:
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
     frame.pts, frame.time_base = t, 1 / rate
     out.mux(stream.encode(frame))
 
@@ -128,8 +151,11 @@ def _check_fps(fps: Fraction | float) -> Fraction:
 
 
 def _pictures(clip: Tensor | Iterable[Tensor], geometry: Geometry | None) -> Iterator[np.ndarray]:
-    """uint8 (H, W, 3) with even H and W, one per frame."""
+    """uint8 (H, W, 3) with even H and W, one per frame; yuv420p (3H/2, W) goes through."""
     for t, frame in enumerate(_frames(clip)):
+        if isinstance(frame, np.ndarray) and frame.ndim == 2:
+            yield frame
+            continue
         frame = frame if geometry is None else geometry.to_source(frame)
         picture = frame_to_uint8(frame, t)
         height, width = picture.shape[:2]
@@ -173,12 +199,12 @@ def frame_to_uint8(frame: Tensor, t: int = 0) -> np.ndarray:
     if not frame.is_floating_point():
         raise NovaError(f"frame {t} is {_describe(frame)}; wanted floats in [-1, 1]. Use x / 127.5 - 1.")
     frame = frame.detach().float().cpu()
-    if not bool(torch.isfinite(frame).all()):
+    low, high = (value.item() for value in frame.aminmax())  # NaN when one value is
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise NovaError(f"frame {t} holds NaN or infinite values; nothing was written. Check its maker.")
-    low, high = frame.min().item(), frame.max().item()
     if low < -3 or high > 3:
         raise NovaError(f"frame {t} lies in [{low:.3g}, {high:.3g}]; wanted [-1, 1]. Use x / 127.5 - 1.")
-    bytes_ = ((frame.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    bytes_ = frame.clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
     return bytes_.permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
 
 

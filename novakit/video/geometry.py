@@ -158,7 +158,7 @@ def frame_to_tensor(picture: np.ndarray, geometry: Geometry | None = None) -> Te
     frame = torch.from_numpy(picture).permute(2, 0, 1)  # (3, H, W), channels last in memory: fast to resize
     if geometry is not None:
         frame = geometry.to_preset(resize(frame[None], geometry.source_size))[0]
-    return frame.float() / 127.5 - 1.0
+    return frame.float().div(127.5).sub_(1.0)
 
 
 def _say(size: Iterable[int]) -> str:

@@ -1,11 +1,12 @@
-"""Edited keyframes from a folder of images named by frame index, or from a video. Source: ours
-(the folder) and the official release (the video whose frames 0, K, 2K… are the keyframes)."""
+"""Images named by frame index, and pictures brought to the clip's size: what keyframes and masks are read with.
+
+Source: ours.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,74 +14,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from novakit.errors import NovaError, NovaNotice
-from novakit.video.decode import iter_frames
-from novakit.video.geometry import Geometry, Size, check_size, frame_to_tensor, same_aspect
+from novakit.video.geometry import Geometry, Size, frame_to_tensor, same_aspect
 from novakit.video.probing import MAX_PIXELS, ClipInfo, probe, reason
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _NAME = re.compile(r"(?:[^\W\d_]+_?)?([0-9]+)")  # 008, img008, key_008; not -08 and not 000_v2
 
 
-def read_keyframes(
-    path: str | Path,
-    num_frames: int,
-    size: Size,
-    interval: int | None = None,
-    *,
-    geometry: Geometry | None = None,
-    source_frames: int | None = None,
-) -> dict[int, Tensor]:
-    """Read edited keyframes at the preset's size.
-
-    Args:
-        path: a folder of images named by frame index (``000.png``, ``8.jpg``, ``key_010.webp``), one
-            such image, or a video whose frames 0, K, 2K… are the keyframes. A name is the index, or one
-            word (letters, then ``_`` or nothing) directly followed by it.
-        num_frames: T of the clip; every index lies in 0..T−1.
-        size: (H, W) of the clip.
-        interval: K; needed for a video, not for images.
-        geometry: how the source became the clip; keyframes of the source's aspect take the same way.
-        source_frames: frames of the whole source when only its first T are edited; a keyframe video
-            may have either length.
-
-    Returns:
-        {frame index: (3, H, W) float32 in [-1, 1]}, sorted by index. Another size of the same aspect is
-        resized with a ``NovaNotice``; so is transparency, which is laid on black.
-
-    Raises:
-        NovaError: no keyframes, an index outside the clip or given twice, another aspect, a video
-            of another length or without interval, an unreadable image.
-    """
-    path, size = Path(path), check_size(size)
-    if not path.exists():
-        raise NovaError(f"{path} does not exist; a folder of images or a video was wanted. Check the path.")
-    resizer = ToSize(size, geometry, "keyframe")
-    if holds_images(path):
-        keyframes = _from_images(path, num_frames, resizer)
-    else:
-        keyframes = _from_video(path, num_frames, interval, source_frames, resizer)
-    resizer.notice()
-    return keyframes
-
-
 def holds_images(path: str | Path) -> bool:
     """True for a folder and for an image file: their names carry the frame indices, no interval is needed."""
     return Path(path).is_dir() or Path(path).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _from_images(path: Path, num_frames: int, to_size: ToSize) -> dict[int, Tensor]:
-    keyframes, clear = {}, []
-    for k, file in indexed_images(path, num_frames).items():
-        image = open_image(file)
-        clear += [file.name] if is_transparent(image) else []
-        keyframes[k] = to_size(on_black(image), file.name)
-    if clear:
-        warnings.warn(
-            f"keyframes with transparent parts, which were laid on black: {', '.join(clear)}.",
-            NovaNotice,
-            stacklevel=3,
-        )
-    return keyframes
 
 
 def indexed_images(path: Path, num_frames: int) -> dict[int, Path]:
@@ -203,22 +146,6 @@ def open_matching_video(path: Path, what: str, num_frames: int, source_frames: i
             "They must be equally long: cut or export it again."
         )
     return info
-
-
-def _from_video(
-    path: Path, num_frames: int, interval: int | None, source_frames: int | None, to_size: Callable
-) -> dict[int, Tensor]:
-    if interval is None or interval < 1:
-        raise NovaError(
-            f"{path.name} is a video of keyframes, so the keyframe interval must be known; got {interval}. "
-            "Pass interval=K (`--interval K`; frames 0, K, 2K… are read), or a folder of images."
-        )
-    info = open_matching_video(path, "keyframe", num_frames, source_frames)
-    keyframes = {}
-    for t, picture in enumerate(iter_frames(info, num_frames)):
-        if t % interval == 0:
-            keyframes[t] = to_size(square_pixels(picture, info), f"frame {t}")
-    return keyframes
 
 
 def square_pixels(picture: np.ndarray, info: ClipInfo) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Puts the tiny models of tests/models on the path, in every import mode of pytest; a folder of weights to spoil."""
+"""Puts the tiny models of tests/models and this folder's helpers on the path, in every import mode of pytest; a
+folder of weights to spoil."""
 
 import shutil
 import sys
@@ -9,7 +10,7 @@ import torch
 
 from novakit.editing import loading
 
-sys.path.insert(0, str(Path(__file__).parent.with_name("models")))
+sys.path[:0] = [str(Path(__file__).parent.with_name("models")), str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="module")

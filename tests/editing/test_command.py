@@ -7,14 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
-from nova_tiny import tiny_clip, tiny_pipeline
-from PIL import Image
+from edit_files import SHORT, make_keyframes, make_mask, make_source, run
+from nova_tiny import tiny_pipeline
 
-from novakit.editing.command import edit_file
 from novakit.errors import NovaError
 from novakit.presets import get_preset
-from novakit.video import probe, read_clip, write_clip
+from novakit.video import probe, read_clip
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +23,6 @@ def pipe():
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return make_source(tmp_path_factory.mktemp("source") / "source.mp4")
-
-
-def make_source(path, frames=9, height=64, width=96, fps=12):
-    return write_clip(path, tiny_clip(frames=frames, height=height, width=width), fps)
-
-
-def make_keyframes(folder, indices=(0, 8), size=(96, 64)):
-    folder.mkdir()
-    for k in indices:
-        Image.new("RGB", size, (200, 30, 30)).save(folder / f"{k:03d}.png")
-    return folder
-
-
-def run(source, keyframes, out, pipe, **options):
-    return edit_file(source, keyframes, out, pipeline=pipe, **{"steps": 1, **options})
 
 
 def test_size_fps_and_length_come_back(source, pipe, tmp_path, capsys):
@@ -119,17 +102,65 @@ def test_a_big_source_gets_the_difference_at_its_own_size(pipe, tmp_path, capsys
 
 
 @pytest.mark.parametrize("size", [(64, 96), (128, 192)])
-def test_outside_the_mask_the_source_stays(pipe, tmp_path, size):
+def test_outside_the_mask_the_source_stays_when_that_is_asked_for(pipe, tmp_path, size):
     source = make_source(tmp_path / "s.mp4", height=size[0], width=size[1])
-    mask = torch.zeros(1, 1, 9, *size)
-    mask[..., : size[1] // 4] = 1
-    masked = write_clip(tmp_path / "mask.mp4", mask[0], 12)
+    mask = make_mask(tmp_path / "mask.mp4", 9, *size)
     keyframes = make_keyframes(tmp_path / "k", size=size[::-1])
-    result = run(source, keyframes, tmp_path / "e.mp4", pipe, mask=masked)
+    result = run(source, keyframes, tmp_path / "e.mp4", pipe, mask=mask, paste_back=True)
     assert "outside the mask" in result.post
     before, after = (read_clip(path).frames for path in (source, tmp_path / "e.mp4"))
     change = (before - after).abs().mean(dim=(0, 1, 2, 3))  # (W,)
     assert change[size[1] // 2 :].mean() < 0.03 < change[: size[1] // 8].mean()
+
+
+def test_a_mask_alone_does_nothing_and_that_is_said(source, pipe, tmp_path, capsys):
+    mask, keyframes = make_mask(tmp_path / "mask.mp4"), make_keyframes(tmp_path / "k")
+    result = run(source, keyframes, tmp_path / "e.mp4", pipe, mask=mask)
+    assert "note: the mask is not used: the network never sees it. Add --paste-back" in capsys.readouterr().out
+    run(source, keyframes, tmp_path / "plain.mp4", pipe, quiet=True)
+    one, other = (read_clip(tmp_path / name).frames for name in ("e.mp4", "plain.mp4"))
+    assert not result.post and (one - other).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize(("masked", "said"), [(True, "measured outside the mask"), (False, "changed least")])
+def test_matched_colours_are_said(source, pipe, tmp_path, capsys, masked, said):
+    mask = make_mask(tmp_path / "mask.mp4") if masked else None
+    run(source, make_keyframes(tmp_path / "k"), tmp_path / "e.mp4", pipe, mask=mask, match_colour=True)
+    printed = capsys.readouterr().out
+    assert "; colours matched to the source, measured" in printed and said in printed and "not used" not in printed
+
+
+def test_a_long_clip_keeps_length_fps_and_sound_and_says_its_windows(pipe, tmp_path, capsys):
+    """Rotated, with sound, longer than the preset's T, and no 4k+1."""
+    with av.open(str(tmp_path / "s.mp4"), "w") as out:
+        stream, sound = out.add_stream("libx264", rate=12), out.add_stream("aac", rate=48000)
+        stream.width, stream.height, stream.pix_fmt = 96, 144, "yuv420p"
+        stream.set_display_rotation(90)
+        for t in range(40):
+            picture = np.full((144, 96, 3), 60 + 3 * t, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode())
+        for start in range(0, 160_000, 1024):
+            tone = np.sin(np.arange(start, start + 1024) * 0.05).astype(np.float32)[None] * 0.3
+            frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+            frame.sample_rate, frame.pts = 48000, start
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+    keyframes = make_keyframes(tmp_path / "k", (0, 39), size=(144, 96))
+    result = run(tmp_path / "s.mp4", keyframes, tmp_path / "e.mp4", pipe)
+    before, after = probe(tmp_path / "s.mp4"), probe(tmp_path / "e.mp4")
+    assert before.rotation and after.size == before.size == (96, 144) and after.fps == before.fps == 12
+    assert after.num_frames == before.num_frames == 40 and after.has_audio and result.windows == 2
+    printed = capsys.readouterr().out
+    assert "; 2 windows; edited at 96x64, the difference added" in printed
+    assert "note: clip has 40 frames; NOVA needs 4k+1: the last frame was repeated 1 times (41 frames)" in printed
+
+
+def test_the_same_notice_is_printed_once(tmp_path, capsys):
+    plain = tiny_pipeline(preset="nano", trained=False)
+    source = make_source(tmp_path / "s.mp4", frames=41)
+    run(source, make_keyframes(tmp_path / "k"), tmp_path / "e.mp4", plain, preset=SHORT)
+    assert capsys.readouterr().out.count("note: the dense branch is untrained") == 1
 
 
 def fails(message, source, keyframes, out, pipe, **options):
@@ -148,11 +179,16 @@ def test_bad_files_are_refused_and_leave_nothing(source, pipe, tmp_path):
     fails("text.mp4", tmp_path / "text.mp4", keyframes, out, pipe)
     fails("frame 9", source, make_keyframes(tmp_path / "late", (9,)), out, pipe)
     fails("50x50", source, make_keyframes(tmp_path / "square", size=(50, 50)), out, pipe)
+    fails("has 12 frames; the clip has 9", source, keyframes, out, pipe, mask=make_mask(tmp_path / "m.mp4", 12))
+    fails("mask frame 0 is 50x50", source, keyframes, out, pipe, mask=make_mask(tmp_path / "q.mp4", 9, 50, 50))
+    (keyframes / "004.png").write_text("text")
+    fails("004.png cannot be read", source, keyframes, out, pipe)
 
 
-def test_a_long_clip_is_refused_with_the_number_that_fits(pipe, tmp_path):
-    source = make_source(tmp_path / "s.mp4", frames=40)
-    fails("40 frames; nano edits at most 33", source, make_keyframes(tmp_path / "k"), tmp_path / "e.mp4", pipe)
+def test_options_that_do_not_go_together_are_refused_before_the_source_is_opened(pipe, tmp_path):
+    nowhere = tmp_path / "nowhere.mp4"
+    fails(r"\(--paste-back\) needs a mask", nowhere, nowhere, tmp_path / "e.mp4", pipe, paste_back=True)
+    fails(r"\(--steps\) is 0", nowhere, nowhere, tmp_path / "e.mp4", pipe, steps=0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,18 @@ from make_clips import make_video, picture
 from PIL import Image
 
 from novakit.errors import NovaError, NovaNotice
-from novakit.video import Geometry, read_clip, read_keyframes, read_mask, write_clip
+from novakit.video import (
+    Geometry,
+    KeyframeStore,
+    check_mask_file,
+    iter_frames,
+    iter_mask,
+    read_clip,
+    read_keyframes,
+    read_mask,
+    write_clip,
+)
+from novakit.video import keyframe_store as store_module
 
 SIZE = (48, 80)
 
@@ -54,6 +65,37 @@ def test_video_of_keyframes(tmp_path):
     for frames in (32, 34):
         with pytest.raises(NovaError, match=f"has 33 frames; the clip has {frames}"):
             read_keyframes(file, frames, SIZE, 8)
+
+
+@pytest.mark.parametrize("kind", ["folder", "video"])
+def test_a_store_reads_when_asked_and_forgets(tmp_path, monkeypatch, kind):
+    path = make_video(tmp_path / "keys.mp4", frames=33)
+    if kind == "folder":
+        path = _save(tmp_path / "keys", [f"{k:03d}.png" for k in range(0, 33, 8)])
+    wanted = read_keyframes(path, 33, SIZE, interval=8)
+    monkeypatch.setattr(store_module, "HELD", 2)
+    store = KeyframeStore(path, 33, SIZE, interval=8)
+    assert store.indices == (0, 8, 16, 24, 32) and not store._held
+    for k in (8, 8, 0, 32, 16, 24, 0):  # backwards too
+        assert torch.equal(store[k], wanted[k]) and len(store._held) <= 2
+
+
+def test_a_store_reads_a_video_once_on_the_way_forward(tmp_path, monkeypatch):
+    starts = []
+    monkeypatch.setattr(store_module, "iter_frames", lambda *args: starts.append(1) or iter_frames(*args))
+    store = KeyframeStore(make_video(tmp_path / "keys.mp4", frames=33), 33, SIZE, interval=4)
+    for first in (0, 8, 16):  # windows that overlap
+        for k in range(first, first + 17, 4):
+            store[k]
+    assert len(starts) == 1
+
+
+def test_a_bad_keyframe_is_found_by_the_check(tmp_path):
+    folder = _save(tmp_path / "keys", ["000.png", "008.png"])
+    (folder / "008.png").write_text("text")
+    store = KeyframeStore(folder, 33, SIZE)
+    with pytest.raises(NovaError, match="008.png cannot be read"):
+        store.check()
 
 
 @pytest.mark.parametrize("name", ["8.png", "008.PNG", "frame_008.png", "key_008.webp", "img8.jpg", "Bild_008.bmp"])
@@ -171,8 +213,24 @@ def test_mask_from_video_folder_and_image(tmp_path):
     assert torch.equal(read_mask(tmp_path / "mask.mp4", 5, SIZE, source_frames=9), mask[:, :, :5])
 
 
+def test_masks_one_by_one(tmp_path):
+    mask = _mask()
+    video = write_clip(tmp_path / "mask.mp4", mask, 8)
+    (tmp_path / "mask").mkdir()
+    for t in range(9):
+        Image.fromarray((mask[0, 0, t] * 255).byte().numpy()).save(tmp_path / "mask" / f"{t:03d}.png")
+    for path in (video, tmp_path / "mask"):
+        for start in (0, 6):
+            assert torch.equal(torch.stack(list(iter_mask(path, 9, SIZE, start=start)), 1), mask[0, :, start:])
+    still = list(iter_mask(tmp_path / "mask" / "003.png", 9, SIZE, start=4))
+    assert len(still) == 5 and torch.equal(still[0], mask[0, :, 3])
+    check_mask_file(video, 9, SIZE)
+
+
 def test_masks_that_do_not_fit(tmp_path):
     write_clip(tmp_path / "mask.mp4", _mask(), 8)
+    with pytest.raises(NovaError, match="has 9 frames; the clip has 8"):
+        check_mask_file(tmp_path / "mask.mp4", 8, SIZE)
     for frames in (8, 10):
         with pytest.raises(NovaError, match=f"has 9 frames; the clip has {frames}"):
             read_mask(tmp_path / "mask.mp4", frames, SIZE)
@@ -183,6 +241,8 @@ def test_masks_that_do_not_fit(tmp_path):
     write_clip(tmp_path / "black.mp4", torch.zeros(1, 1, 9, *SIZE), 8)
     with pytest.raises(NovaError, match="black everywhere"):
         read_mask(tmp_path / "black.mp4", 9, SIZE)
+    with pytest.raises(NovaError, match="black everywhere"):
+        check_mask_file(tmp_path / "black.mp4", 9, SIZE)
     folder = _save(tmp_path / "folder", ["000.png", "002.png"])
     with pytest.raises(NovaError, match=r"lacks 1 of 3 frames \(first: 1\)"):
         read_mask(folder, 3, SIZE)

@@ -14,6 +14,7 @@ import novakit.video.decode as decode_module
 from novakit.errors import NovaError, NovaNotice
 from novakit.video import (
     check_num_frames,
+    choose_reader,
     cut_back,
     iter_frames,
     largest_4k1,
@@ -141,6 +142,34 @@ def test_first_frames_only(tmp_path):
             read_clip(file, num_frames=wanted)
 
 
+@pytest.mark.parametrize("reader", [pytest.param("decord", marks=needs_decord), "pyav"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "phone.mp4", "hevc.mp4"])
+def test_frames_from_the_middle_on(tmp_path, name, reader):
+    info = probe(make_video(tmp_path / name, **KINDS[name]))
+    whole = np.stack(list(iter_frames(info, reader=reader)))
+    for start, count in ((0, None), (1, 3), (7, None), (12, 1)):
+        part = np.stack(list(iter_frames(info, count, reader, start=start)))
+        assert np.array_equal(part, whole[start : None if count is None else start + count])
+
+
+@needs_decord
+def test_a_file_that_could_fill_the_memory_is_left_to_pyav(tmp_path, monkeypatch):
+    """decord decodes the whole file ahead of a slow caller: 1 GB for 177 frames of 1080p."""
+    file = make_video(tmp_path / "a.mp4")
+    info = probe(file)
+    size = 3 * 48 * 80 * 13
+    for limit, reader in ((size, "decord"), (size - 1, "pyav")):
+        monkeypatch.setattr(decode_module, "DECORD_BYTES", limit)
+        assert choose_reader(info) == read_clip(file).reader == reader
+
+
+@needs_decord
+def test_a_file_is_decoded_once(tmp_path, monkeypatch):
+    info = probe(make_video(tmp_path / "a.mp4"))
+    monkeypatch.setattr(decode_module, "_pyav_frames", lambda *_: pytest.fail("PyAV decoded what decord had given"))
+    assert len(list(iter_frames(info))) == len(list(iter_frames(info, 4, start=9))) + 9 == 13
+
+
 class _HangingReader:
     """Stands for a decord reader that never comes back."""
 
@@ -194,7 +223,7 @@ def test_misbehaving_decord_cannot_hurt(tmp_path, monkeypatch, reader, words):
 def test_missing_frames_are_counted(tmp_path, monkeypatch):
     file = make_video(tmp_path / "a.mp4")
     original = decode_module._pyav_frames
-    monkeypatch.setattr(decode_module, "_pyav_frames", lambda info, n: list(original(info, n))[:-3])
+    monkeypatch.setattr(decode_module, "_pyav_frames", lambda *args: list(original(*args))[:-3])
     with pytest.raises(
         NovaError, match="decoded 10 of 13 frames.*num_frames=10 in read_clip.*`ffmpeg -i a.mp4 -frames:v 10"
     ):

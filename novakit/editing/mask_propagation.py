@@ -1,0 +1,84 @@
+"""A mask drawn on one keyframe, carried to the other frames by optical flow (OpenCV DIS), with a confidence.
+
+The frames are read once, in order, and two small grey ones are held. Those before the drawn frame wait, small and grey,
+and are walked backwards at the end: the same steps in the other direction. How an object is followed stands in
+`mask_tracker`. Source: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from novakit.editing.mask_flow import load_cv2, one_thread
+from novakit.editing.mask_following import MaskFollower
+from novakit.editing.mask_frames import WaitingFrames, each_frame, to_grey, working_size
+from novakit.editing.propagated_mask import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
+from novakit.video.probing import ClipInfo
+
+__all__ = ["PropagatedMask", "propagate_mask"]
+
+
+def propagate_mask(
+    frames: Iterable[Tensor] | ClipInfo | Path | Any,
+    mask: Tensor,
+    index: int = 0,
+    *,
+    wanted: Iterable[int] | None = None,
+) -> PropagatedMask:
+    """Carry a drawn mask over a clip, in one pass over its frames.
+
+    Confidence is the share of the drawn pixels that, in a frame, are in sight, look as they did and whose flow from
+    the drawn frame to this one and back comes home: 1 on the drawn frame, near 0 behind a cut. It is measured, not
+    learned: flow knows nothing of what the object is, and a limb that was hidden on the drawn frame stays outside.
+
+    Args:
+        frames: the frames in order, from frame 0: an iterable of (3, H, W) in [-1, 1] (a generator is read once
+            and never held whole), a `ClipInfo` or path (the file is decoded), or a clip as `as_clip` takes it.
+        mask: (1, H, W) in {0, 1}, 1 where content changes, of the frames' own size.
+        index: which frame it was drawn on.
+        wanted: frame indices to return; None = all. Nothing is read behind the last of them and the drawn one.
+
+    Returns:
+        PropagatedMask of the wanted frames; the drawn frame's is the mask itself. Where the object has left the
+        frame its mask is empty and its confidence 0.
+
+    Raises:
+        NovaError: an empty mask, one of another size, an index outside the clip, frames of several sizes or with
+            NaN, OpenCV missing.
+    """
+    load_cv2()
+    found = MaskCollector(index, check_drawn_mask(mask), check_indices(index, wanted))
+    with one_thread(), WaitingFrames(working_size(found.drawn.shape)) as waiting:
+        start = _walk_forwards(frames, found, waiting)
+        follower = MaskFollower(start, found.drawn)
+        for i, picture in enumerate(waiting.backwards(), start=1):
+            found.put(index - i, *follower.step(picture))
+    return found.finish()
+
+
+def _walk_forwards(frames: Any, found: MaskCollector, waiting: WaitingFrames) -> np.ndarray:
+    """Put the frames before the drawn one aside, follow the mask through those behind it.
+
+    Returns:
+        The drawn frame, uint8 (H, W) of working size.
+    """
+    count, start, follower = 0, None, None
+    for t, frame in enumerate(each_frame(frames, found.drawn.shape)):
+        count = t + 1
+        if t >= found.first:
+            picture = to_grey(frame, waiting.size)
+            if follower is not None:
+                found.put(t, *follower.step(picture))
+            elif t == found.index:
+                start, follower = picture, MaskFollower(picture, found.drawn)
+            else:
+                waiting.put(picture)
+        if t == found.last:
+            break
+    found.check_length(count)
+    return start
