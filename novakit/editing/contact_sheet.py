@@ -85,7 +85,7 @@ def save_png(path: str | Path, image: Image.Image) -> Path:
     """
     with atomic_path(path) as temporary:
         try:
-            image.save(temporary, compress_level=1, compress_type=zlib.Z_RLE)  # as small, a third of the time
+            image.save(temporary, compress_level=1, compress_type=zlib.Z_RLE)
         except OSError as error:
             raise NovaError(f"cannot write {path}: {error.strerror or error}. Is there room on the disk?") from None
     return Path(path)
@@ -102,7 +102,7 @@ def _small(frame: Tensor) -> Tensor:
 def _thumbnail(frame: Tensor) -> Image.Image:
     """A frame (3, H, W) about CELL pixels wide: large frames shrunk, the pixels of small ones enlarged."""
     image = to_image(_small(frame))
-    times = max(1, CELL // image.width)
+    times = max(1, round(CELL / image.width))
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 

@@ -51,9 +51,7 @@ class MaskFollower:
         cut = bool((gap < _HOME).mean() < _CUT)
         self._before = picture
         for part in self._parts:
-            if not cut:
-                part.follow(flow, 1.0 / (1.0 + gap**2))
-            part.correct(picture)
+            part.advance(picture, None if cut else flow, 1.0 / (1.0 + gap**2))
         mask = np.maximum.reduce([part.draw() for part in self._parts])
         trust = np.average([part.confidence(picture) for part in self._parts], weights=self._areas)
         return FollowedMask(mask, float(trust), cut)

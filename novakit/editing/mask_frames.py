@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,10 +91,10 @@ def to_grey(picture: Picture, size: tuple[int, int]) -> np.ndarray:
 
 
 class WaitingFrames:
-    """Grey frames put aside and taken back in reverse order; beyond 64 MB they lie in a temporary file."""
+    """Small frames put aside and taken back in reverse order; beyond 64 MB they lie in a temporary file."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size, self._count = size, 0
+    def __init__(self) -> None:
+        self._shape, self._count = (0,), 0
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed by __exit__)
 
     def __enter__(self) -> WaitingFrames:
@@ -103,7 +104,7 @@ class WaitingFrames:
         self._file.close()
 
     def put(self, picture: np.ndarray) -> None:
-        """Put aside uint8 (H, W)."""
+        """Put aside a uint8 array; all have one shape."""
         try:
             self._file.write(np.ascontiguousarray(picture))
         except OSError as error:
@@ -111,11 +112,11 @@ class WaitingFrames:
                 f"frames that wait for their turn do not fit into {tempfile.gettempdir()}: {error.strerror or error}. "
                 "Free some space, set TMPDIR to another folder, or draw the mask on an earlier frame."
             ) from error
-        self._count += 1
+        self._shape, self._count = picture.shape, self._count + 1
 
     def backwards(self) -> Iterator[np.ndarray]:
         """The frames, the last one first."""
-        length = self.size[0] * self.size[1]
+        length = math.prod(self._shape)
         for i in reversed(range(self._count)):
             self._file.seek(i * length)
-            yield np.frombuffer(self._file.read(length), np.uint8).reshape(self.size)
+            yield np.frombuffer(self._file.read(length), np.uint8).reshape(self._shape)

@@ -1,8 +1,6 @@
 """A mask drawn on one keyframe, carried to the other frames by optical flow (OpenCV DIS), with a confidence.
 
-The frames are read once, in order, and two small grey ones are held. Those before the drawn frame wait, small and grey,
-and are walked backwards at the end: the same steps in the other direction. How an object is followed stands in
-`mask_tracker`. Source: ours.
+How the clip is walked through stands in `mask_walk`, how an object is followed in `mask_tracker`. Source: ours.
 """
 
 from __future__ import annotations
@@ -11,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from novakit.editing.mask_flow import load_cv2, one_thread
 from novakit.editing.mask_following import MaskFollower
-from novakit.editing.mask_frames import WaitingFrames, each_frame, to_grey, working_size
+from novakit.editing.mask_frames import to_grey, working_size
+from novakit.editing.mask_walk import walk
 from novakit.editing.propagated_mask import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
 from novakit.video.probing import ClipInfo
 
@@ -53,32 +51,6 @@ def propagate_mask(
     """
     load_cv2()
     found = MaskCollector(index, check_drawn_mask(mask), check_indices(index, wanted))
-    with one_thread(), WaitingFrames(working_size(found.drawn.shape)) as waiting:
-        start = _walk_forwards(frames, found, waiting)
-        follower = MaskFollower(start, found.drawn)
-        for i, picture in enumerate(waiting.backwards(), start=1):
-            found.put(index - i, *follower.step(picture))
-    return found.finish()
-
-
-def _walk_forwards(frames: Any, found: MaskCollector, waiting: WaitingFrames) -> np.ndarray:
-    """Put the frames before the drawn one aside, follow the mask through those behind it.
-
-    Returns:
-        The drawn frame, uint8 (H, W) of working size.
-    """
-    count, start, follower = 0, None, None
-    for t, frame in enumerate(each_frame(frames, found.drawn.shape)):
-        count = t + 1
-        if t >= found.first:
-            picture = to_grey(frame, waiting.size)
-            if follower is not None:
-                found.put(t, *follower.step(picture))
-            elif t == found.index:
-                start, follower = picture, MaskFollower(picture, found.drawn)
-            else:
-                waiting.put(picture)
-        if t == found.last:
-            break
-    found.check_length(count)
-    return start
+    size = working_size(found.drawn.shape)
+    with one_thread():
+        return walk(frames, found, lambda frame: to_grey(frame, size), lambda start: MaskFollower(start, found.drawn))

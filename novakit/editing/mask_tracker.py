@@ -20,8 +20,10 @@ from novakit.editing.mask_flow import FlowPair, blur, length, load_cv2, look_up,
 from novakit.editing.mask_layer import affine_motion, bent_motion
 
 _TEMPLATE = (96, 192)  # px of the longer side of the drawn object's picture, at least and at most
-_MARGIN = 0.3  # around the object; like the next two as a share of the side of a square as large as it
+_MARGIN = 0.3  # around the object; like three below as a share of the side of a square as large as it
+_RIM = 12  # px that places are continued beyond the template
 _BEND = 0.1  # sigma of the bend
+_BENT = 0.2  # most that the bends may add up to
 _NEAR = 0.05  # how far from home, and how blurred, still counts as the same
 _BEND_GAIN = 0.85  # the bend is taken only if it lowers the error to this share
 _SAME = 8.0  # grey levels: a pixel that differs by less is right, whatever the flow of a flat colour says
@@ -49,6 +51,7 @@ class MaskTracker:
         self.weight = look_up(soft, grid)  # (h, w): 1 on the object
         self.telling = self.weight * _telling(self.drawn)
         self.places = grid  # (h, w, 2): where each pixel of the template is in the current frame
+        self.pace = np.zeros_like(grid)  # how far they went between the last two frames
         self.own = pixel_grid(*self.weight.shape)
         scale = float(np.sqrt(self.weight.sum()))  # px, the side of a square as large as the object
         self.reach, self.tolerance = max(2.0, _BEND * scale), max(1.5, _NEAR * scale)
@@ -67,23 +70,31 @@ class MaskTracker:
         height, width = (max(16, round(float(side) / step) + 1) for side in (bottom - top, right - left))
         return self.origin + pixel_grid(height, width) * self.step
 
-    def follow(self, flow: np.ndarray, trust: np.ndarray) -> None:
-        """Go along with the flow of the previous frame to this one.
+    def advance(self, picture: np.ndarray, flow: np.ndarray | None, trust: np.ndarray) -> None:
+        """Go on to the next frame.
 
         Args:
-            flow: (H, W, 2) in px.
+            picture: uint8 (H, W), the next frame.
+            flow: (H, W, 2) in px, from the previous frame to this one; None behind a cut.
             trust: (H, W) in [0, 1], 1 where the round trip comes home.
         """
+        before = self.places
+        if flow is not None:
+            self._follow(picture, flow, trust)
+        self._correct(picture)
+        self.pace = affine_motion(before, self.places - before, self.weight)
+
+    def _follow(self, picture: np.ndarray, flow: np.ndarray, trust: np.ndarray) -> None:
+        """Along the flow; or as fast as before, where that finds the object and flow does not."""
         moves = look_up(flow, self.places)
         weight = self.weight * self.inside() * look_up(trust, self.places)
-        self.places = self.places + affine_motion(self.places, moves, weight)
+        along = self.places + affine_motion(self.places, moves, weight)
+        onward = self.places + self.pace
+        better = self.difference(picture, onward) < self.difference(picture, along)
+        self.places = onward if better else along
 
-    def correct(self, picture: np.ndarray) -> None:
-        """Compare the frame, seen at the current places, with the drawn one, and mend the places.
-
-        Args:
-            picture: uint8 (H, W), this frame.
-        """
+    def _correct(self, picture: np.ndarray) -> None:
+        """Compare the frame, seen at the current places, with the drawn one, and mend the places."""
         there, back = self._flow(self.drawn, look_up(picture, self.places))
         gap = length(there + look_up(back, self.own + there))
         weight = self.weight * self.inside() / (1.0 + 2.0 * gap**2)
@@ -95,11 +106,21 @@ class MaskTracker:
             if found < gain * error:
                 error, chosen = found, motion
         self.places = self._moved(chosen)
+        if chosen is bent:
+            self._settle()
         self.home = (gap < self.tolerance) & (length(there - chosen) < self.tolerance)
 
     def _moved(self, motion: np.ndarray) -> np.ndarray:
-        """The places after a motion inside the template; the difference keeps its border from being cut off."""
-        return self.places + look_up(self.places, self.own + motion) - self.places
+        """The places (h, w, 2) after a motion inside the template; beyond its border they go on as they were."""
+        around = np.pad(self.places, ((_RIM, _RIM), (_RIM, _RIM), (0, 0)), mode="reflect", reflect_type="odd")
+        return look_up(around, self.own + motion + _RIM)
+
+    def _settle(self) -> None:
+        """Keep the places near an affine picture of the template, so that bends do not add up to folds."""
+        affine = self.own + affine_motion(self.own, self.places - self.own, self.weight, tolerance=np.inf)
+        bend = blur(self.places - affine, 0.5 * self.reach)
+        most = _BENT * float(np.sqrt(self.weight.sum())) * self.step
+        self.places = affine + bend * np.minimum(1.0, most / (length(bend) + 1e-6))[..., None]
 
     def inside(self) -> np.ndarray:
         """Booleans (h, w): which places lie inside the frame."""

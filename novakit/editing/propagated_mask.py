@@ -64,6 +64,8 @@ class MaskCollector:
 
     def check_length(self, num_frames: int) -> None:
         """Refuse a clip that ended before the drawn or the last wanted frame."""
+        if num_frames == 0:
+            raise NovaError("there are no frames to carry the mask over. Pass a clip, or a fresh generator of frames.")
         if num_frames <= self.index:
             raise NovaError(
                 f"the mask was drawn on frame {self.index}, the clip has {num_frames} frames (0..{num_frames - 1}). "

@@ -11,7 +11,7 @@ from novakit.editing.inputs import fit_image, notice
 from novakit.editing.keyframe_editors.checks import check_prompt, check_request, check_same_scene
 from novakit.editing.keyframe_editors.protocol import EditedKeyframe
 from novakit.errors import NovaError
-from novakit.video.geometry import frame_to_tensor
+from novakit.video.geometry import frame_to_tensor, resize
 from novakit.video.keyframe_files import indexed_images, read_image
 from novakit.video.probing import MAX_FRAMES
 
@@ -42,6 +42,7 @@ class HandEditor:
                 "`novakit keyframes SOURCE --interval K --out DIR` writes the frames to edit."
             )
         self.files = indexed_images(self.folder, MAX_FRAMES)
+        self._resized: set[tuple[int, ...]] = set()  # sizes (H, W) that were resized and said
 
     def check_indices(self, indices: Sequence[int]) -> None:
         """Name all missing frames at once, before anything is read.
@@ -80,9 +81,19 @@ class HandEditor:
         if index not in self.files:
             self.check_indices([index])
         file = self.files[index]
-        edited = fit_image(frame_to_tensor(read_image(file)), tuple(frame.shape[-2:]), f"hand-edited {file.name}")
+        edited = self._fitted(frame_to_tensor(read_image(file)), frame, file.name)
         check_same_scene(edited, frame, mask, file.name, index)
         return edited
+
+    def _fitted(self, picture: Tensor, frame: Tensor, name: str) -> Tensor:
+        """The picture at the frame's size; each size that is resized is said once."""
+        own, size = tuple(picture.shape[-2:]), tuple(frame.shape[-2:])
+        if own in self._resized:
+            return resize(picture, size)
+        fitted = fit_image(picture, size, f"hand-edited {name} (and others of its size)")
+        if own != size:
+            self._resized.add(own)
+        return fitted
 
 
 def _list(indices: Sequence[int]) -> str:

@@ -103,6 +103,8 @@ class NanoEditor:
         region = _Region.of(frame, mask)
         canvas = self.painter.canvas(frame, region.mask, region.box, region.whole, (look.style,))
         painted = self.painter.paint(canvas, look)
+        if region.whole:
+            return painted * 2 - 1
         edited = frame.clone()
         inside = cut(edited, region.box)
         inside[:] = torch.where(canvas.mask.bool(), painted * 2 - 1, inside)

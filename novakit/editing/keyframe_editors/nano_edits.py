@@ -74,7 +74,7 @@ class Painter:
         """The edited canvas, (3, h, w) in [0, 1]; outside the mask it is the frame."""
         content, coverage, base = self.layers(canvas, look)
         toned = (content * look.gain[:, None, None] + look.offset[:, None, None]).clamp(0, 1)
-        return base + coverage * (toned - base)
+        return toned if canvas.whole else base + coverage * (toned - base)
 
     def layers(self, canvas: Canvas, look: Look) -> tuple[Tensor, Tensor, Tensor]:
         """Content before its tone drifts (3, h, w), coverage (1, h, w), base (3, h, w)."""
