@@ -44,7 +44,7 @@ class Row:
         notebook: file name.
         verdict: passed or not, and why.
         cost: measured minutes and peak memory.
-        warning: where the header card disagrees with the measurement; None when it agrees.
+        warning: a first try that got lost, or where the header card disagrees with the measurement; else None.
     """
 
     notebook: str
@@ -180,15 +180,16 @@ def _run_all(
 
 
 def _row(path: Path, profile: str, outcome: Outcome) -> Row:
-    warning = None
-    if outcome.verdict.status == "passed":
+    warning = outcome.lost or None
+    if outcome.verdict.status == "passed" and not warning:
         warning = compare_cost(stated_cost(read_notebook(path), profile), outcome.cost, profile)
     return Row(path.name, outcome.verdict, outcome.cost, warning)
 
 
 def _announce(row: Row) -> Row:
     line = f"{row.notebook}: {row.verdict.status} after {row.cost.minutes:.1f} min"
-    print(line + (f" ({row.verdict.detail})" if row.verdict.detail else ""), flush=True)
+    remark = row.verdict.detail or row.warning
+    print(line + (f" ({remark})" if remark else ""), flush=True)
     return row
 
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,13 @@ class Outcome:
 
     Attributes:
         verdict: passed or not, and why.
-        cost: minutes of wall clock and peak memory of the kernel and its children.
+        cost: minutes of wall clock and peak memory of the kernel and its children, of the last try.
+        lost: what went wrong in a first try that was no fault of the notebook; empty if there was one try.
     """
 
     verdict: Verdict
     cost: Cost
+    lost: str = ""
 
 
 def run_notebook(job: Job, timeout_minutes: float, stop: threading.Event) -> Outcome:
@@ -72,9 +74,10 @@ def run_notebook(job: Job, timeout_minutes: float, stop: threading.Event) -> Out
     with tempfile.TemporaryDirectory(prefix="nova-", ignore_cleanup_errors=True) as folder:
         runtime = Path(folder)
         outcome = _attempt(job, timeout_minutes, stop, runtime)
-        lost = outcome.verdict.status == "stalled"  # Jupyter now and then loses a message on a busy machine
-        if lost or "Address already in use" in outcome.verdict.detail:  # ports race where there is no ipc
-            outcome = _attempt(job, timeout_minutes, stop, runtime)
+        stalled = outcome.verdict.status == "stalled"  # Jupyter now and then loses a message on a busy machine
+        if stalled or "Address already in use" in outcome.verdict.detail:  # ports race where there is no ipc
+            again = _attempt(job, timeout_minutes, stop, runtime)
+            outcome = replace(again, lost=f"second try; the first one: {outcome.verdict.detail}")
     return outcome
 
 
@@ -87,7 +90,7 @@ def _attempt(job: Job, timeout_minutes: float, stop: threading.Event, runtime: P
     if ended == "timeout":
         return Outcome(Verdict("timeout", f"stopped after {timeout_minutes:g} min"), cost)
     if ended == "stalled":
-        return Outcome(Verdict("stalled", f"nothing was computed for {_STALL_SECONDS} s; run it again"), cost)
+        return Outcome(Verdict("stalled", f"nothing was computed for {_STALL_SECONDS} s"), cost)
     return Outcome(judge(_executed(job.output), _seen(runtime)), cost)
 
 

@@ -110,6 +110,7 @@ def test_a_kernel_that_waits_for_ever_is_tried_once_more(tmp_path, monkeypatch, 
     write_toy(tmp_path / "notebooks", "00_waiting.ipynb", WAIT + f"time.sleep(600 if {when} else 0)")
     report = run_series(folder=tmp_path / "notebooks", out=tmp_path / "out")
     assert report.rows[0].verdict.status == status
+    assert report.rows[0].warning == "second try; the first one: nothing was computed for 4 s"
     assert not psutil.Process().children(recursive=True)
 
 
