@@ -119,6 +119,18 @@ def check_wan(device: DeviceChoice) -> PresetReport:
     return PresetReport("wan-1.3b", not missing, (*missing, *notes))
 
 
+def optional_parts() -> list[str]:
+    """What only some users need, there or how to get it: one line each."""
+    from novakit.editing.sam_weights import SAM_ABOUT, SAM_MODEL, fetch_command
+
+    opencv = installed_version("opencv-python-headless") or installed_version("opencv-python")
+    flow = f"OpenCV {opencv}" if opencv else "missing: OpenCV. Run `pip install 'novakit[flow]'`"
+    sam = f"{SAM_MODEL} is in the hub's cache"
+    if _hub_folder(SAM_MODEL, "config.json") is None:
+        sam = f"missing: {SAM_MODEL} ({SAM_ABOUT}). Run `{fetch_command()}`"
+    return [f"a drawn mask carried along by optical flow: {flow}", f"the same by SAM 2: {sam}"]
+
+
 def _torch_without_cuda() -> str:
     """Tell a machine without a GPU from a torch that could not use one."""
     import torch
@@ -136,14 +148,14 @@ def _free_disk_gb() -> float:
     return shutil.disk_usage(Path.home()).free / _GB
 
 
-def _hub_folder(hub_id: str) -> Path | None:
-    """Find a downloaded model (or a local folder of that name) without asking the network."""
+def _hub_folder(hub_id: str, file: str = "transformer/config.json") -> Path | None:
+    """Find a downloaded model (or a local folder of that name) by one of its files, without asking the network."""
     if Path(hub_id).is_dir():
         return Path(hub_id)
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(hub_id, "transformer/config.json")
-    return Path(found).parent.parent if isinstance(found, str) else None
+    found = try_to_load_from_cache(hub_id, file)
+    return Path(found.removesuffix(file)) if isinstance(found, str) else None
 
 
 def print_report() -> None:
@@ -166,6 +178,8 @@ def print_report() -> None:
     for report in (check_nano(), check_wan(device)):
         print(f"preset {report.name}: {'can run here' if report.ready else 'cannot run here'}")
         print("\n".join(f"  - {note}" for note in report.notes))
+    print("optional:")
+    print("\n".join(f"  - {line}" for line in optional_parts()))
     troubles = [*unmet_requirements(), *known_bad_versions()]
     print("versions: " + ("no known trouble" if not troubles else ""))
     print("\n".join(f"  - {line}" for line in troubles), end="\n" if troubles else "")

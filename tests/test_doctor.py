@@ -70,8 +70,27 @@ def test_unmet_requirements(monkeypatch):
     assert "nbval" not in lines, "an extra that nobody asked for"
 
 
+def test_optional_parts_are_there_or_named_with_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "installed_version", {"opencv-python-headless": "5.0"}.get)
+    monkeypatch.setattr(doctor, "_hub_folder", lambda name, file: tmp_path)
+    assert [line.partition(": ")[2] for line in doctor.optional_parts()] == [
+        "OpenCV 5.0",
+        "facebook/sam2.1-hiera-tiny is in the hub's cache",
+    ]
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None)
+    monkeypatch.setattr(doctor, "_hub_folder", lambda name, file: None)
+    flow, sam = doctor.optional_parts()
+    assert "missing: OpenCV. Run `pip install 'novakit[flow]'`" in flow
+    assert "156 MB" in sam and "Run `hf download facebook/sam2.1-hiera-tiny" in sam
+
+
+def test_a_model_in_the_cache_is_found_by_its_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: str(tmp_path / file))
+    assert doctor._hub_folder("Some/body") == tmp_path == doctor._hub_folder("Some/body", "config.json")
+
+
 def test_report_names_everything(capsys):
     doctor.print_report()
     printed = capsys.readouterr().out
-    for words in ("Python", "torch", "device: ", "preset nano: can", "preset wan-1.3b: can", "versions:"):
+    for words in ("Python", "torch", "device: ", "preset nano: can", "preset wan-1.3b: can", "optional:", "versions:"):
         assert words in printed

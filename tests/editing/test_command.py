@@ -156,6 +156,12 @@ def test_a_long_clip_keeps_length_fps_and_sound_and_says_its_windows(pipe, tmp_p
     assert "note: clip has 40 frames; NOVA needs 4k+1: the last frame was repeated 1 times (41 frames)" in printed
 
 
+def test_the_full_size_preset_takes_the_same_road(tmp_path):
+    source, wan = make_source(tmp_path / "s.mp4", frames=100), replace(get_preset("wan-1.3b"), sizes=((64, 96),))
+    result = run(source, make_keyframes(tmp_path / "k", (0, 90)), tmp_path / "e.mp4", tiny_pipeline(), preset=wan)
+    assert result.windows == 2 and probe(tmp_path / "e.mp4").num_frames == 100
+
+
 def test_the_same_notice_is_printed_once(tmp_path, capsys):
     plain = tiny_pipeline(preset="nano", trained=False)
     source = make_source(tmp_path / "s.mp4", frames=41)
