@@ -113,7 +113,7 @@ def _size(picture: np.ndarray) -> Size:
 
 
 def _video_stream(out: av.container.OutputContainer, rate: Fraction, size: tuple[int, int], crf: int) -> av.VideoStream:
-    threads = "1" if size[0] * size[1] < 640 * 480 else "0"  # one thread: the same bytes on every machine
+    threads = "1" if size[0] * size[1] < 640 * 480 else "0"  # one thread: on any machine nearly always the same bytes
     options = {"crf": str(crf), "preset": "medium", "threads": threads}
     stream = out.add_stream("libx264", rate=rate, options=options)
     stream.height, stream.width = size
