@@ -8,8 +8,6 @@ Source: ours; DIS is Kroeger et al., Fast Optical Flow using Dense Inverse Searc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,18 +29,6 @@ def load_cv2() -> Any:
             "extra: `pip install 'novakit[flow]'` (in a clone `pip install -c constraints.txt -e '.[flow]'`)."
         ) from error
     return cv2
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread inside OpenCV: DIS gives another flow for another number of threads. Put back afterwards."""
-    cv2 = load_cv2()
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 class FlowPair:

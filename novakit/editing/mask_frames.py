@@ -21,7 +21,7 @@ from novakit.video.keyframe_files import square_pixels
 from novakit.video.probing import ClipInfo, probe
 
 READER = "pyav"  # decord decodes up to 64 frames ahead: 400 MB at 1080p
-_SIDES = (384, 640)  # px of the longer side: smaller frames are enlarged to 384, larger ones reduced to 640
+_SIDES = (384, 512)  # px of the longer side: smaller frames are enlarged to 384, larger ones reduced to 512
 _SHORTEST = 64  # px of the shorter side, which DIS needs
 _IN_MEMORY = 64 * 2**20  # bytes of waiting frames; more go to a temporary file
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -57,18 +57,29 @@ def _source(frames: Any) -> Iterator[Picture]:
         return (square_pixels(picture, frames) for picture in iter_frames(frames, reader=READER))
     is_clip = isinstance(frames, Tensor | np.ndarray) or hasattr(frames, "frames")
     if not is_clip and isinstance(frames, Iterable) and not isinstance(frames, dict | Image.Image):
-        return (image_to_tensor(frame, f"frame {t}") for t, frame in enumerate(frames))
-    clip = as_clip(frames)
-    if len(clip) != 1:
+        return (_checked(frame, t) for t, frame in enumerate(frames))
+    clip = getattr(frames, "frames", frames)
+    if not isinstance(clip, Tensor) or clip.ndim not in (4, 5) or clip.shape[-4] != 3:
+        clip = as_clip(frames)  # arrays; and says what is wrong with the rest
+    if clip.ndim == 5 and len(clip) != 1:
         raise NovaError(f"{len(clip)} clips were given with one mask; pass one at a time, clip[i : i + 1].")
-    return iter(clip[0].unbind(1))
+    return (_checked(frame, t) for t, frame in enumerate(clip.reshape(clip.shape[-4:]).unbind(1)))
+
+
+def _checked(frame: Any, t: int) -> Tensor:
+    """A frame as (3, H, W) in [-1, 1]; one that is already is looked through once."""
+    if isinstance(frame, Tensor) and frame.ndim == 3 and frame.shape[0] == 3 and frame.numel():
+        low, high = frame.aminmax()  # NaN, if there is one
+        if low >= -1.0 and high <= 1.0:
+            return frame
+    return image_to_tensor(frame, f"frame {t}")
 
 
 def working_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) that flow is computed at: the longer side between 384 and 640 px, the shorter one at least 64.
+    """(H, W) that flow is computed at: the longer side between 384 and 512 px, the shorter one at least 64.
 
-    Flow of a full HD frame costs nine times as much and carries a mask no better; on a tiny frame DIS, which matches
-    patches of 8 px, sees too little.
+    Larger frames cost more and carry a mask no better (tried at 832 px); on a tiny frame DIS, which matches patches of
+    8 px, sees too little.
     """
     longer = max(size)
     scale = min(max(longer, _SIDES[0]), _SIDES[1]) / longer

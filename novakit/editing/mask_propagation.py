@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from novakit.editing.mask_flow import load_cv2, one_thread
+from novakit.editing.mask_flow import load_cv2
 from novakit.editing.mask_following import MaskFollower
 from novakit.editing.mask_frames import to_grey, working_size
 from novakit.editing.mask_walk import walk
@@ -31,8 +31,9 @@ def propagate_mask(
     """Carry a drawn mask over a clip, in one pass over its frames.
 
     Confidence is the share of the drawn pixels that, in a frame, are in sight, look as they did and whose flow from
-    the drawn frame to this one and back comes home: 1 on the drawn frame, near 0 behind a cut. It is measured, not
-    learned: flow knows nothing of what the object is, and a limb that was hidden on the drawn frame stays outside.
+    the drawn frame to this one and back comes home (`mask_tracker` has the formula): 1 on the drawn frame, low behind
+    a cut or another object. It is measured, not learned: flow does not know what the object is, and a limb that was
+    hidden on the drawn frame stays outside.
 
     Args:
         frames: the frames in order, from frame 0: an iterable of (3, H, W) in [-1, 1] (a generator is read once
@@ -52,5 +53,4 @@ def propagate_mask(
     load_cv2()
     found = MaskCollector(index, check_drawn_mask(mask), check_indices(index, wanted))
     size = working_size(found.drawn.shape)
-    with one_thread():
-        return walk(frames, found, lambda frame: to_grey(frame, size), lambda start: MaskFollower(start, found.drawn))
+    return walk(frames, found, lambda frame: to_grey(frame, size), lambda start: MaskFollower(start, found.drawn))

@@ -3,12 +3,16 @@
     follow   p_t(x) = p_{t-1}(x) + M(flow from frame t-1 to frame t at p_{t-1}(x))   small steps; alone they drift
     correct  p_t(x) <- p_t(x + M(flow from the drawn frame to frame t as seen at p_t))   against the drawn frame
 
-with x a pixel of the drawn object, p_t(x) its place in frame t, and M the affine motion (and, where that explains the
-picture clearly better, the bend) of `mask_layer`.
+with x a pixel of the drawn object, p_t(x) its place in frame t, and M the affine motion of `mask_layer`; in the second
+line also the bend, where it explains the picture clearly better.
 
-    confidence = share of the drawn pixels x that lie inside frame t, look like the drawn ones there, and
-                 whose flow from the drawn frame to frame t and back comes home
+    confidence = share of the drawn pixels x, those on structure counting more than those on one colour, that
+                 1. lie inside frame t,
+                 2. look alike: structural similarity (SSIM without its brightness part) above 0.5, and
+                 3. are in the right place: the flow from the drawn frame to frame t and back comes home and differs
+                    from M by little, or, where flow says nothing, the grey values agree
 
+Little is 5 % of the object's size; for 2 and 3 both pictures are blurred by as much, so that fur and folds may change.
 Source: ours.
 """
 
@@ -20,11 +24,11 @@ from novakit.editing.mask_flow import FlowPair, blur, length, load_cv2, look_up,
 from novakit.editing.mask_layer import affine_motion, bent_motion
 
 _TEMPLATE = (96, 192)  # px of the longer side of the drawn object's picture, at least and at most
-_MARGIN = 0.3  # around the object; like three below as a share of the side of a square as large as it
+_MARGIN = 0.3  # around the object; like two below as a share of the side of a square as large as it
 _RIM = 12  # px that places are continued beyond the template
 _BEND = 0.1  # sigma of the bend
-_BENT = 0.2  # most that the bends may add up to
 _NEAR = 0.05  # how far from home, and how blurred, still counts as the same
+_SLOPE = 0.5  # share of their distance by which a bend may move two places closer
 _BEND_GAIN = 0.85  # the bend is taken only if it lowers the error to this share
 _SAME = 8.0  # grey levels: a pixel that differs by less is right, whatever the flow of a flat colour says
 _ALIKE = 0.5  # structural similarity above this looks alike
@@ -119,8 +123,9 @@ class MaskTracker:
         """Keep the places near an affine picture of the template, so that bends do not add up to folds."""
         affine = self.own + affine_motion(self.own, self.places - self.own, self.weight, tolerance=np.inf)
         bend = blur(self.places - affine, 0.5 * self.reach)
-        most = _BENT * float(np.sqrt(self.weight.sum())) * self.step
-        self.places = affine + bend * np.minimum(1.0, most / (length(bend) + 1e-6))[..., None]
+        steepest = max(length(np.diff(bend, axis=axis)).max() for axis in (0, 1))  # px from one place to the next
+        apart = min(length(np.diff(affine[:2, :2], axis=axis)).min() for axis in (0, 1))
+        self.places = affine + bend * min(1.0, _SLOPE * apart / (steepest + 1e-6))
 
     def inside(self) -> np.ndarray:
         """Booleans (h, w): which places lie inside the frame."""
