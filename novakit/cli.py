@@ -80,6 +80,7 @@ def keyframes(
         Path | None, typer.Option(help="White where content changes: a video, a folder, or one image to propagate.")
     ] = None,
     mask_index: Annotated[int, typer.Option(help="Frame that a single mask image was drawn on.")] = 0,
+    mask_by: Annotated[str, typer.Option(help="What carries it: flow, sam2, or a folder of SAM 2's weights.")] = "flow",
     consistent: Annotated[
         bool, typer.Option("--consistent/--independent", help="Show the first edited keyframe to the later ones?")
     ] = True,
@@ -94,8 +95,8 @@ def keyframes(
     from novakit.editing.keyframes_options import Choice
 
     choice = Choice(editor, prompt, edit, colour, faults, hand, model, download, steps, device)
-    options = {"mask": mask, "mask_index": mask_index, "consistent": consistent, "seed": seed}
-    make_keyframes(source, interval, out, choice, **options)
+    masks = {"mask": mask, "mask_index": mask_index, "mask_by": mask_by}
+    make_keyframes(source, interval, out, choice, **masks, consistent=consistent, seed=seed)
 
 
 @app.command()

@@ -121,7 +121,7 @@ def check_wan(device: DeviceChoice) -> PresetReport:
 
 def optional_parts() -> list[str]:
     """What only some users need, there or how to get it: one line each."""
-    from novakit.editing.sam_weights import SAM_ABOUT, SAM_MODEL, fetch_command
+    from novakit.editing.masks.sam_weights import SAM_ABOUT, SAM_MODEL, fetch_command
 
     opencv = installed_version("opencv-python-headless") or installed_version("opencv-python")
     flow = f"OpenCV {opencv}" if opencv else "missing: OpenCV. Run `pip install 'novakit[flow]'`"

@@ -1,6 +1,10 @@
-"""The one error class that a user of novakit is meant to see."""
+"""The one error class that a user of novakit is meant to see, and notices, which are no errors."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class NovaError(ValueError):
@@ -23,3 +27,22 @@ class NovaNotice(UserWarning):
 
     Source: ours.
     """
+
+
+@contextmanager
+def printed_notices(quiet: bool) -> Iterator[None]:
+    """Print every NovaNotice as a line `note: ...` when it is sent, the same one once; other warnings pass."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NovaNotice)
+        show = warnings.showwarning
+
+        def tell(message, category, *place, **more):
+            if not issubclass(category, NovaNotice):
+                show(message, category, *place, **more)
+            elif not quiet and str(message) not in told:
+                told.add(str(message))
+                print(f"note: {message}", flush=True)
+
+        warnings.showwarning = tell
+        yield

@@ -57,13 +57,13 @@ def _at_player_size(pictures: np.ndarray) -> torch.Tensor:
     return clip.float() / 127.5 - 1.0
 
 
-def small_mp4(clip: torch.Tensor, fps: float, most_bytes: int = PLAYER_BYTES) -> bytes:
-    """H.264 mp4 bytes of a clip (1, 3, T, H, W), coarser and coarser until they are few enough."""
+def small_mp4(clip: torch.Tensor, fps: float) -> bytes:
+    """H.264 mp4 bytes of a clip (1, 3, T, H, W), coarser and coarser until they are at most PLAYER_BYTES."""
     data = b""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", NovaNotice)  # a row more does not matter here
         for crf in (24, 29, 34, 39, 45):
             data = write_clip(Path(folder) / "player.mp4", clip, fps, crf=crf).read_bytes()
-            if len(data) <= most_bytes:
+            if len(data) <= PLAYER_BYTES:
                 break
     return data

@@ -1,7 +1,6 @@
 """`novakit edit`: a video file and keyframes go in, an edited video of the same size and length comes out."""
 
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,13 +20,13 @@ from novakit.editing.command_checks import (
 )
 from novakit.editing.loading import check_base_and_dense
 from novakit.editing.options import check_steps
-from novakit.errors import NovaError, NovaNotice
+from novakit.errors import NovaError, printed_notices
 from novakit.presets import Preset, get_preset
 from novakit.video import even_size
 
 if TYPE_CHECKING:
-    from novakit.editing.window_edit import EditJob
-    from novakit.editing.window_store import WindowStore
+    from novakit.editing.windows.edit import EditJob
+    from novakit.editing.windows.store import WindowStore
     from novakit.video import ClipInfo
 
 
@@ -110,7 +109,7 @@ def edit_file(
     steps = check_steps(steps, preset, "clip")
     check_base_and_dense(preset, base, dense)
     out = check_out(out, {"source": source, "keyframes": keyframes, "mask": mask})
-    with _notes(quiet):
+    with printed_notices(quiet):
         check_post(mask, paste_back, match_colour)
         job = _read(source, keyframes, mask, preset, interval)
         stretch = check_frames(frames, job.info)
@@ -128,7 +127,7 @@ def edit_file(
 
 def _read(source: Any, keyframes: Any, mask: Any, preset: Preset, interval: int | None) -> "EditJob":
     """Look at source, keyframes and mask, at the size of the preset whose aspect is nearest; no pipeline yet."""
-    from novakit.editing.window_edit import EditJob
+    from novakit.editing.windows.edit import EditJob
     from novakit.video import Geometry, KeyframeStore, check_mask_file, choose_size, probe
 
     info = probe(source)
@@ -154,10 +153,10 @@ def _render(
     job: "EditJob", out: Path, longest: int, stretch: tuple[int, int] | None, earlier: "ClipInfo | None"
 ) -> tuple[int, str]:
     """Edit the clip, or the stretch, and write it; returns the number of windows and what was done afterwards."""
-    from novakit.editing.full_size import finished_frames
-    from novakit.editing.stretch import render_stretch
-    from novakit.editing.window_store import WindowStore
-    from novakit.editing.windows import plan_windows, windows_of
+    from novakit.editing.windows.full_size import finished_frames
+    from novakit.editing.windows.plan import plan_windows, windows_of
+    from novakit.editing.windows.store import WindowStore
+    from novakit.editing.windows.stretch import render_stretch
     from novakit.video import GROUP, write_clip
 
     windows, info, post = plan_windows(job.info.num_frames, longest), job.info, _post(job)
@@ -202,21 +201,3 @@ def _where(pipeline: Any) -> str:
     choice = choose_device(pipeline.device.type)
     reason = choose_device("auto").reason if choice.device == "cpu" else choice.reason
     return f"{choice.device.upper()}: {reason}; {str(pipeline.transformer.dtype).removeprefix('torch.')}"
-
-
-@contextmanager
-def _notes(quiet: bool) -> Iterator[None]:
-    """Print every NovaNotice once, as a `note: ...` line, when it comes; other warnings go their own way."""
-    said = set()
-
-    def show(message: Any, category: type, *where: Any) -> None:
-        if not issubclass(category, NovaNotice):
-            pass_on(message, category, *where)
-        elif str(message) not in said and not quiet:
-            said.add(str(message))
-            print(f"note: {message}", flush=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", NovaNotice)
-        pass_on, warnings.showwarning = warnings.showwarning, show
-        yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from novakit.editing.inputs import notice
-from novakit.editing.windows import padded_length
+from novakit.editing.windows.plan import padded_length
 from novakit.errors import NovaError
 from novakit.files import require_writable_folder
 from novakit.video import ClipInfo, Geometry, even_size, probe

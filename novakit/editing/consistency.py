@@ -36,6 +36,9 @@ class Consistency:
 def consistency(keyframes: Sequence[EditedKeyframe]) -> Consistency:
     """Measure how much tone and placement of an edit vary between keyframes.
 
+    The tone is that of the whole masked area, so compare edits of one kind: a removal has the spread of the background
+    that it uncovers.
+
     Args:
         keyframes: what `edit_keyframes` returned; those with an empty mask are left out.
 

@@ -39,12 +39,13 @@ class ContactSheet:
         self.pages: list[Path] = []
         self._cells: list[tuple[str, str, Image.Image]] = []  # (what it is, label, picture)
 
-    def add(self, keyframe: EditedKeyframe, remark: str = "") -> None:
+    def add(self, keyframe: EditedKeyframe, remark: str = "", edit_remark: str = "") -> None:
         """Put a keyframe on the sheet.
 
         Args:
             keyframe: before and after; only its small pictures are kept.
             remark: a few words behind the frame index.
+            edit_remark: a few words about the edit.
         """
         label = f"source, frame {keyframe.index}" + (f", {remark}" if remark else "")
         self._cells.append(("source", label, _thumbnail(keyframe.frame)))
@@ -52,7 +53,9 @@ class ContactSheet:
             difference = _small((keyframe.edited - keyframe.frame).abs())  # in [0, 2]
             share = (difference.amax(0) > 2 * CHANGED).float().mean().item()
             shown = (difference * AMPLIFY).clamp(0, 2) - 1
-            self._cells.append(("edit", "edit", _thumbnail(keyframe.edited)))
+            self._cells.append(
+                ("edit", "edit" + (f", {edit_remark}" if edit_remark else ""), _thumbnail(keyframe.edited))
+            )
             self._cells.append(("", f"difference x{AMPLIFY}, {share:.0%} of the picture changed", _thumbnail(shown)))
         if len(self._cells) == 3 * ROWS:
             self._write()

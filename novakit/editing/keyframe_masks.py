@@ -1,7 +1,7 @@
 """The masks of a clip's keyframes, at the source's own size, a few at a time. Source: ours.
 
-A video or a folder holds a mask for every frame. One image is a mask that was drawn on one frame: optical flow carries
-it to the others (`mask_propagation`), and says how far to trust each.
+A video or a folder holds a mask for every frame. One image is a mask that was drawn on one frame: optical flow
+or SAM 2 carries it to the others (`editing.masks`), and says how far to trust each.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from novakit.video.mask_files import THRESHOLD
 from novakit.video.probing import ClipInfo
 
 if TYPE_CHECKING:
-    from novakit.editing.mask_propagation import PropagatedMask
+    from novakit.editing.masks import PropagatedMask
 
 READER = "pyav"  # as fast as decord, which decodes up to 64 frames ahead (400 MB at 1080p) when frames take long
+FLOW, SAM = "flow", "sam2"  # what carries a drawn mask
 DOUBTFUL = 0.5  # confidence below which a propagated mask is worth a look
 
 
@@ -46,7 +47,9 @@ class KeyframeMasks:
     propagated: PropagatedMask | None  # of one drawn mask; None = the file holds one for every frame
 
     @classmethod
-    def of(cls, path: str | Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: int = 0) -> KeyframeMasks:
+    def of(
+        cls, path: str | Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: int = 0, by: str | Path = FLOW
+    ) -> KeyframeMasks:
         """Check a mask, and propagate it when it is one image.
 
         Args:
@@ -54,14 +57,21 @@ class KeyframeMasks:
             info: the source.
             indices: frame indices of the keyframes.
             drawn_on: the frame that a single image was drawn on.
+            by: what carries a single image: "flow", "sam2", or a folder or hub id of SAM 2's weights.
 
         Raises:
-            NovaError: nothing there, another length or aspect, a keyframe without mask, or all of them empty.
+            NovaError: nothing there, another length or aspect, a keyframe without mask, all of them empty, or nothing
+                to carry.
         """
         path = Path(path)
         if not path.exists():
             raise NovaError(f"mask {path} does not exist; wanted a video, a folder of images or one image.")
-        propagated = _propagate(path, info, indices, drawn_on) if _is_image(path) else None
+        if not _is_image(path) and str(by) != FLOW:
+            raise NovaError(
+                f"mask {path} holds a mask for every keyframe, so {by} (--mask-by) has nothing to carry. Leave "
+                "it out, or pass one image."
+            )
+        propagated = _propagate(path, info, indices, drawn_on, by) if _is_image(path) else None
         masks = cls(path, info, indices, propagated)
         if not any(bool(mask.any()) for mask in masks):
             raise NovaError(
@@ -124,9 +134,8 @@ def _from_folder(path: Path, info: ClipInfo, indices: Sequence[int]) -> Iterator
     yield from ((files[index].name, read_image(files[index])) for index in indices)
 
 
-def _propagate(path: Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: int) -> PropagatedMask:
+def _propagate(path: Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: int, by: str | Path) -> PropagatedMask:
     """One drawn mask for all frames."""
-    from novakit.editing.mask_propagation import propagate_mask
 
     if not 0 <= drawn_on < info.num_frames:
         raise NovaError(
@@ -138,7 +147,7 @@ def _propagate(path: Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: i
     to_size.notice()
     if not mask.any():
         raise NovaError(f"mask {path} is black everywhere; white marks where content changes. Inverted?")
-    found = propagate_mask(info, mask, drawn_on)
+    found = _carry(info, mask, drawn_on, by)
     doubtful = [index for index in indices if found.confidence[index] < DOUBTFUL]
     if doubtful:
         listed = ", ".join(f"{index} ({found.confidence[index]:.2f})" for index in doubtful[:8])
@@ -148,3 +157,12 @@ def _propagate(path: Path, info: ClipInfo, indices: tuple[int, ...], drawn_on: i
             "contact sheet; draw it on another frame (--mask-index), or pass a mask for every keyframe."
         )
     return found
+
+
+def _carry(info: ClipInfo, mask: Tensor, drawn_on: int, by: str | Path) -> PropagatedMask:
+    from novakit.editing.masks import propagate_mask, propagate_mask_sam
+    from novakit.editing.masks.sam_weights import SAM_MODEL
+
+    if str(by) == FLOW:
+        return propagate_mask(info, mask, drawn_on)
+    return propagate_mask_sam(info, mask, drawn_on, model=SAM_MODEL if str(by) == SAM else by)

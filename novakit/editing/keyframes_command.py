@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from novakit.editing.command_checks import check_numbers
 from novakit.editing.keyframes_options import Choice, build_editor, check_choice, record
-from novakit.editing.keyframes_report import KeyframeFiles, printed_notices
-from novakit.errors import NovaError
+from novakit.editing.keyframes_report import KeyframeFiles
+from novakit.errors import NovaError, printed_notices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,7 @@ def make_keyframes(
     *,
     mask: str | Path | None = None,
     mask_index: int = 0,
+    mask_by: str = "flow",
     consistent: bool = True,
     seed: int = 0,
     editor: KeyframeEditor | None = None,
@@ -55,8 +56,9 @@ def make_keyframes(
             empty, or of an earlier run with the same arguments.
         choice: editor and its settings; None = extract the frames only, to be edited by hand.
         mask: white where content changes: a video, a folder with an image for every keyframe, or one image, which
-            optical flow carries from frame `mask_index` to the others; then out/mask.mp4 holds it for every frame.
+            is carried from frame `mask_index` to the others; then out/mask.mp4 holds it for every frame.
         mask_index: the frame that a single mask image was drawn on.
+        mask_by: what carries a single image: "flow" (optical flow), "sam2", or a folder or hub id of SAM 2's weights.
         consistent: later keyframes see the first one (eq. 5); False: every one for itself.
         seed: keyframe k gets `keyframe_seed(seed, k)`.
         editor: a ready-made editor instead of the one that `choice` names.
@@ -71,9 +73,9 @@ def make_keyframes(
     started = time.perf_counter()
     choice = choice or Choice()
     check_numbers(seed, interval)
-    check_choice(choice, mask, mask_index, editor is not None, out)
+    check_choice(choice, mask, mask_index, mask_by, editor is not None, out)
     with printed_notices(quiet):
-        job = _prepare(Path(source), interval, Path(out), choice, mask, mask_index, consistent, seed, editor)
+        job = _prepare(Path(source), interval, Path(out), choice, mask, mask_index, mask_by, consistent, seed, editor)
         kept = _write_all(job)
         pages = job.sheet.finish()
         masks = _write_masks(job)
@@ -108,6 +110,7 @@ def _prepare(
     choice: Choice,
     mask: str | Path | None,
     mask_index: int,
+    mask_by: str,
     consistent: bool,
     seed: int,
     editor: KeyframeEditor | None,
@@ -124,9 +127,9 @@ def _prepare(
     editor = editor or build_editor(choice)
     if editor is not None:
         check_start(editor, choice.prompt or "", indices)
-    request = record(info, interval, choice, editor, mask, mask_index, consistent, seed)
+    request = record(info, interval, choice, editor, mask, mask_index, mask_by, consistent, seed)
     folder = KeyframeFolder(out, request, info.num_frames, keep=editor is None or editor.name != "hand")
-    masks = None if mask is None else KeyframeMasks.of(mask, info, indices, mask_index)
+    masks = None if mask is None else KeyframeMasks.of(mask, info, indices, mask_index, mask_by)
     sheet = ContactSheet(folder.sheets, edited=editor is not None)
     return _Job(info, indices, editor, choice.prompt or "", masks, consistent, seed, folder, sheet)
 
@@ -147,7 +150,8 @@ def _write_all(job: _Job) -> int:
                 # in 8 bits, as a run that goes on sees it
                 reference = replace(keyframe, edited=job.folder.read(index, job.info.size))
             changed = changed or is_changed(keyframe.edited, frame)
-            job.sheet.add(keyframe, job.masks.remark(index) if job.masks else "")
+            registration = getattr(job.editor, "registrations", {}).get(index)
+            job.sheet.add(keyframe, job.masks.remark(index) if job.masks else "", str(registration or ""))
             bar.update()
     if job.editor is not None:
         check_any_changed(changed, job.editor, len(job.indices))

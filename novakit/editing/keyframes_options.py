@@ -43,13 +43,14 @@ class Choice:
         return {k: v for k, v in asdict(self).items() if v is not None and k not in ("editor", "prompt")}
 
 
-def check_choice(choice: Choice, mask: Any, mask_index: int, ready_made: bool, out: str | Path) -> None:
+def check_choice(choice: Choice, mask: Any, mask_index: int, mask_by: str, ready_made: bool, out: str | Path) -> None:
     """Refuse options that would do nothing, or that do not go together.
 
     Args:
         choice: what was typed.
         mask: path or None.
         mask_index: frame of a single mask image.
+        mask_by: what carries a single mask image.
         ready_made: True when an editor object came instead of a name.
         out: folder to be written.
 
@@ -60,6 +61,8 @@ def check_choice(choice: Choice, mask: Any, mask_index: int, ready_made: bool, o
         raise NovaError(
             f"mask index {mask_index} (--mask-index) came without a mask. Pass --mask IMAGE, or leave it out."
         )
+    if mask is None and mask_by != "flow":
+        raise NovaError(f"{mask_by} (--mask-by) came without a mask. Pass --mask IMAGE, or leave it out.")
     if ready_made:
         return
     if choice.name is None:
@@ -126,6 +129,7 @@ def record(
     editor: KeyframeEditor | None,
     mask: str | Path | None,
     mask_index: int,
+    mask_by: str,
     consistent: bool,
     seed: int,
 ) -> dict[str, Any]:
@@ -141,6 +145,7 @@ def record(
         "prompt": choice.prompt or "",
         "mask": None if mask is None else _file(Path(mask)),
         "mask_index": mask_index,
+        "mask_by": Path(mask_by).name,
         "consistent": consistent,
         "seed": seed,
     }

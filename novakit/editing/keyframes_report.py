@@ -1,15 +1,10 @@
-"""What `novakit keyframes` tells: notices while it works, a summary at the end. Source: ours."""
+"""The summary that `novakit keyframes` prints at the end. Source: ours."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from novakit.errors import NovaNotice
 
 if TYPE_CHECKING:
     from novakit.video import ClipInfo
@@ -59,22 +54,3 @@ class KeyframeFiles:
             )
         mask = f" --mask {self.mask} --paste-back" if self.mask else ""
         return f"`novakit edit {name} --keyframes {self.folder}{mask} --out edit.mp4`"
-
-
-@contextmanager
-def printed_notices(quiet: bool) -> Iterator[None]:
-    """Print every NovaNotice as a line `note: ...` when it is sent, the same one once; other warnings pass."""
-    told: set[str] = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", NovaNotice)
-        show = warnings.showwarning
-
-        def tell(message, category, *place, **more):
-            if not issubclass(category, NovaNotice):
-                show(message, category, *place, **more)
-            elif not quiet and str(message) not in told:
-                told.add(str(message))
-                print(f"note: {message}", flush=True)
-
-        warnings.showwarning = tell
-        yield

@@ -7,7 +7,7 @@ from nova_tiny import tiny_clip
 from PIL import Image
 
 from novakit.editing.command import edit_file
-from novakit.editing.window_edit import EditJob
+from novakit.editing.windows.edit import EditJob
 from novakit.presets import get_preset
 from novakit.video import Geometry, KeyframeStore, choose_size, probe, write_clip
 

@@ -68,9 +68,8 @@ def test_the_command_line_hands_everything_over(files, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(keyframes_command, "make_keyframes", lambda *args, **options: calls.append((args, options)))
     words = "keyframes in.mp4 --interval 10 --out keys --editor flux --prompt blue --edit add --colour teal --faults 2 "
-    words += (
-        "--hand h --mask m.png --mask-index 20 --independent --seed 4 --model a/b --download --steps 3 --device cpu"
-    )
+    words += "--hand h --mask m.png --mask-index 20 --mask-by sam2 --independent --seed 4 --model a/b "
+    words += "--download --steps 3 --device cpu"
     with pytest.raises(SystemExit) as end:
         cli.main(words.split())
     assert end.value.code == 0
@@ -78,7 +77,7 @@ def test_the_command_line_hands_everything_over(files, tmp_path, monkeypatch):
     assert [str(arg) for arg in args[:3]] == ["in.mp4", "10", "keys"]
     assert args[3] == Choice("flux", "blue", "add", "teal", 2.0, args[3].hand, "a/b", True, 3, "cpu")
     assert str(args[3].hand) == "h" and str(options.pop("mask")) == "m.png"
-    assert options == {"mask_index": 20, "consistent": False, "seed": 4}
+    assert options == {"mask_index": 20, "mask_by": "sam2", "consistent": False, "seed": 4}
 
 
 def test_extracted_frames_are_the_sources_own(files, tmp_path):
@@ -257,6 +256,7 @@ def test_a_kept_keyframe_of_another_size(files, tmp_path):
         (RED, {"interval": 0}, r"interval \(--interval\) is 0"),
         (RED, {"seed": -1}, r"seed \(--seed\) is -1"),
         (RED, {"mask_index": 8}, r"mask index 8 \(--mask-index\) came without a mask"),
+        (RED, {"mask_by": "sam2"}, r"sam2 \(--mask-by\) came without a mask"),
         (RED, {"mask": "nowhere.mp4"}, "nowhere.mp4 does not exist"),
     ],
 )

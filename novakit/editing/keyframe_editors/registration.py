@@ -41,6 +41,12 @@ class Registration:
     residual_after: float = 0.0  # the same once undone; without a mask the edit itself counts in both
     measured: bool = True  # False: nothing could be measured, the edit was left as it came
 
+    def __str__(self) -> str:
+        if not self.measured:
+            return "shift and zoom not measured"
+        down, right = self.shift
+        return f"shift {down:+.1f} {right:+.1f} px, zoom {self.zoom:.3f} undone, rest {self.residual_after:.3f}"
+
     def corner(self, size: Size) -> float:
         """How far the farthest corner of a frame (H, W) was moved, in pixels."""
         down, right = (abs(s) + abs(self.zoom - 1) * side / 2 for s, side in zip(self.shift, size))

@@ -3,7 +3,7 @@
     follow   p_t(x) = p_{t-1}(x) + M(flow from frame t-1 to frame t at p_{t-1}(x))   small steps; alone they drift
     correct  p_t(x) <- p_t(x + M(flow from the drawn frame to frame t as seen at p_t))   against the drawn frame
 
-with x a pixel of the drawn object, p_t(x) its place in frame t, and M the affine motion of `mask_layer`; in the second
+with x a pixel of the drawn object, p_t(x) its place in frame t, and M the affine motion of `layer`; in the second
 line also the bend, where it explains the picture clearly better.
 
     confidence = share of the drawn pixels x, those on structure counting more than those on one colour, that
@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from novakit.editing.mask_flow import FlowPair, blur, length, load_cv2, look_up, pixel_grid
-from novakit.editing.mask_layer import affine_motion, bent_motion
+from novakit.editing.masks.flow import FlowPair, blur, length, load_cv2, look_up, pixel_grid
+from novakit.editing.masks.layer import affine_motion, bent_motion
 
 _TEMPLATE = (96, 192)  # px of the longer side of the drawn object's picture, at least and at most
 _MARGIN = 0.3  # around the object; like two below as a share of the side of a square as large as it

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from novakit.editing.inputs import notice
-from novakit.editing.mask_store import PackedMasks
+from novakit.editing.masks.store import PackedMasks
 from novakit.errors import NovaError
 
 

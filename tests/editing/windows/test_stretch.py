@@ -8,7 +8,7 @@ import torch
 from edit_files import SHORT, counted, make_keyframes, make_source, run
 from nova_tiny import tiny_pipeline
 
-from novakit.editing.stretch import FADE, share_of_new
+from novakit.editing.windows.stretch import FADE, share_of_new
 from novakit.errors import NovaError
 from novakit.video import frames_to_encode, iter_frames, probe, read_clip
 
@@ -115,7 +115,7 @@ def test_a_stretch_needs_an_earlier_edit_of_this_clip(files, edit, pipe, tmp_pat
 def test_a_failure_leaves_the_earlier_edit(files, pipe, monkeypatch):
     before = files[2].read_bytes()
     nan = lambda *_, **__: (torch.full((3, 64, 96), float("nan")) for _ in range(20))  # noqa: E731
-    monkeypatch.setattr("novakit.editing.stretch.finished_frames", nan)
+    monkeypatch.setattr("novakit.editing.windows.stretch.finished_frames", nan)
     with pytest.raises(NovaError, match="NaN"):
         run(*files, pipe, preset=SHORT, frames="60:80")
     assert files[2].read_bytes() == before and [file.name for file in files[2].parent.iterdir()] == ["e.mp4"]

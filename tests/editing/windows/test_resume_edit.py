@@ -13,8 +13,8 @@ from edit_files import SHORT, counted, make_keyframes, make_source, run
 from nova_tiny import tiny_pipeline, tiny_vae
 from PIL import Image
 
-from novakit.editing import window_store
-from novakit.editing.window_store import WindowStore, weights_key, window_key
+from novakit.editing.windows import store as window_store
+from novakit.editing.windows.store import WindowStore, weights_key, window_key
 from novakit.errors import NovaError, NovaNotice
 from novakit.video import read_clip
 
@@ -140,7 +140,8 @@ def test_a_limit_of_the_system_on_file_sizes_is_one_line(tmp_path):
         make_source(tmp_path / "s.mp4", 41, 320, 480),
         make_keyframes(tmp_path / "k", (3, 30), (480, 320)),
     )
-    folders = [str(Path(__file__).parent), str(Path(__file__).parent.with_name("models"))]
+    editing = Path(__file__).parents[1]
+    folders = [str(editing), str(editing.with_name("models"))]
     code = f"""
         import resource, signal, sys
         sys.path[:0] = {folders!r}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from novakit.editing.mask_flow import FlowPair, length, load_cv2, look_up, pixel_grid
-from novakit.editing.mask_tracker import MaskTracker
+from novakit.editing.masks.flow import FlowPair, length, load_cv2, look_up, pixel_grid
+from novakit.editing.masks.tracker import MaskTracker
 
 MOST_PARTS = 6
 """A mask of more separate parts is followed as one piece."""

@@ -1,6 +1,6 @@
 """A mask drawn on one keyframe, carried to the other frames by optical flow (OpenCV DIS), with a confidence.
 
-How the clip is walked through stands in `mask_walk`, how an object is followed in `mask_tracker`. Source: ours.
+How the clip is walked through stands in `walk`, how an object is followed in `tracker`. Source: ours.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from novakit.editing.mask_flow import load_cv2
-from novakit.editing.mask_following import MaskFollower
-from novakit.editing.mask_frames import to_grey, working_size
-from novakit.editing.mask_walk import walk
-from novakit.editing.propagated_mask import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
+from novakit.editing.masks.flow import load_cv2
+from novakit.editing.masks.following import MaskFollower
+from novakit.editing.masks.frames import to_grey, working_size
+from novakit.editing.masks.propagated import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
+from novakit.editing.masks.walk import walk
 from novakit.video.probing import ClipInfo
 
 __all__ = ["PropagatedMask", "propagate_mask"]
@@ -31,7 +31,7 @@ def propagate_mask(
     """Carry a drawn mask over a clip, in one pass over its frames.
 
     Confidence is the share of the drawn pixels that, in a frame, are in sight, look as they did and whose flow from
-    the drawn frame to this one and back comes home (`mask_tracker` has the formula): 1 on the drawn frame, low behind
+    the drawn frame to this one and back comes home (`tracker` has the formula): 1 on the drawn frame, low behind
     a cut or another object. It is measured, not learned: flow does not know what the object is, and a limb that was
     hidden on the drawn frame stays outside.
 

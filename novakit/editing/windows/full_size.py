@@ -8,9 +8,9 @@ from itertools import repeat
 from torch import Tensor
 
 from novakit.editing.postprocess import paste_back
-from novakit.editing.window_edit import EditJob, edit_windows
-from novakit.editing.window_store import WindowStore
-from novakit.editing.windows import Window, cross_fade, windows_of
+from novakit.editing.windows.edit import EditJob, edit_windows
+from novakit.editing.windows.plan import Window, cross_fade, windows_of
+from novakit.editing.windows.store import WindowStore
 from novakit.video import Geometry, frame_to_tensor, iter_frames, iter_mask, resize
 from novakit.video.geometry import same_aspect
 

@@ -5,17 +5,22 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from sam_tiny import tiny_sam
 from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from novakit.editing import mask_sam, sam_weights
-from novakit.editing.mask_sam import propagate_mask_sam, to_square
-from novakit.editing.sam_weights import SAM_ABOUT, SAM_MODEL, fetch_command
+from novakit.editing.keyframes_command import make_keyframes
+from novakit.editing.keyframes_options import Choice
+from novakit.editing.masks import sam as mask_sam
+from novakit.editing.masks import sam_weights
+from novakit.editing.masks.sam import propagate_mask_sam, to_square
+from novakit.editing.masks.sam_weights import SAM_ABOUT, SAM_MODEL, fetch_command
 from novakit.errors import NovaError, NovaNotice
 from novakit.scenes import render_scenes
+from novakit.video import probe, read_mask, write_clip
 
 SCENE = render_scenes([44], split="val", size=(48, 64), num_frames=9, edit="remove", walker=False)
 CLIP, DRAWN = SCENE.source, SCENE.mask[0, :, 0]
@@ -184,3 +189,31 @@ def test_another_model_is_refused(spoilt):
 def refuse(folder, message):
     with pytest.raises(NovaError, match=message):
         propagate_mask_sam(CLIP, DRAWN, model=folder, device="cpu")
+
+
+def test_the_command_keyframes_lets_sam_carry_the_mask(saved, tmp_path):
+    """The whole road on a file: the masks that the editor sees are the ones of SAM 2 with these weights."""
+    source, drawn = write_clip(tmp_path / "s.mp4", CLIP, 8), tmp_path / "drawn.png"
+    Image.fromarray(DRAWN[0].mul(255).byte().numpy()).save(drawn)
+    choice = Choice("nano", edit="recolour", colour="red")
+    made = make_keyframes(source, 4, tmp_path / "k", choice, mask=drawn, mask_by=str(saved), quiet=True)
+    carried = propagate_mask_sam(probe(source), DRAWN, model=saved, device="cpu")
+    assert made.confidence == {k: carried.confidence[k] for k in (0, 4, 8)}
+    assert torch.equal(read_mask(made.mask, 9, (48, 64))[0, 0, 4], carried.masks[4][0])
+    with pytest.raises(NovaError, match="other arguments|mask_by"):
+        make_keyframes(source, 4, tmp_path / "k", choice, mask=drawn, quiet=True)
+
+
+def test_sam_has_nothing_to_carry_in_a_mask_of_every_frame(saved, tmp_path):
+    source, mask = write_clip(tmp_path / "s.mp4", CLIP, 8), write_clip(tmp_path / "m.mp4", SCENE.mask[0], 8)
+    with pytest.raises(NovaError, match="has nothing to carry"):
+        make_keyframes(source, 4, tmp_path / "k", Choice("nano", colour="red"), mask=mask, mask_by=str(saved))
+
+
+def test_missing_weights_of_sam_are_named_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source, drawn = write_clip(tmp_path / "s.mp4", CLIP, 8), tmp_path / "drawn.png"
+    Image.fromarray(DRAWN[0].mul(255).byte().numpy()).save(drawn)
+    with pytest.raises(NovaError, match="hf download facebook/sam2.1-hiera-tiny"):
+        make_keyframes(source, 4, tmp_path / "k", Choice("nano", colour="red"), mask=drawn, mask_by="sam2")
+    assert not (tmp_path / "k").exists()

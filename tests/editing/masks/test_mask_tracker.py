@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from novakit.editing.mask_flow import length, look_up, pixel_grid
-from novakit.editing.mask_tracker import MaskTracker
+from novakit.editing.masks.flow import length, look_up, pixel_grid
+from novakit.editing.masks.tracker import MaskTracker
 
 NOISE = torch.rand(1, 1, 24, 40, generator=torch.Generator().manual_seed(0))
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from novakit.editing.full_size import finished_frames
-from novakit.editing.window_edit import EditJob
-from novakit.editing.window_store import WindowStore
-from novakit.editing.windows import Window
+from novakit.editing.windows.edit import EditJob
+from novakit.editing.windows.full_size import finished_frames
+from novakit.editing.windows.plan import Window
+from novakit.editing.windows.store import WindowStore
 from novakit.video import ClipInfo, frame_to_tensor, frames_to_encode, iter_frames, replace_frames
 
 FADE = 4

@@ -10,8 +10,8 @@ from edit_files import make_job
 from PIL import Image
 
 from novakit.editing import NovaEditPipeline
-from novakit.editing.window_edit import edit_windows
-from novakit.editing.windows import cross_fade, plan_windows
+from novakit.editing.windows.edit import edit_windows
+from novakit.editing.windows.plan import cross_fade, plan_windows
 from novakit.scenes import render_scenes
 from novakit.video import write_clip
 from novakit.video.encode import frame_to_uint8

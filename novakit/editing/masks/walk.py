@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from novakit.editing.mask_frames import Picture, WaitingFrames, each_frame
-from novakit.editing.propagated_mask import MaskCollector, PropagatedMask
+from novakit.editing.masks.frames import Picture, WaitingFrames, each_frame
+from novakit.editing.masks.propagated import MaskCollector, PropagatedMask
 
 
 class Follower(Protocol):

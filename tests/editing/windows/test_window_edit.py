@@ -7,10 +7,10 @@ from nova_tiny import tiny_pipeline
 from PIL import Image
 
 from novakit.degradation import interpolate_keyframes
-from novakit.editing.full_size import finished_frames
 from novakit.editing.postprocess import match_colour
-from novakit.editing.window_edit import control_at, edit_windows, sliding, window_keyframes
-from novakit.editing.windows import plan_windows, window_noise
+from novakit.editing.windows.edit import control_at, edit_windows, sliding, window_keyframes
+from novakit.editing.windows.full_size import finished_frames
+from novakit.editing.windows.plan import plan_windows, window_noise
 from novakit.models.latents import decode_latents, encode_clip
 from novakit.video import GROUP, read_clip, read_keyframes, read_mask, resize, write_clip
 

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from novakit.device import choose_device
-from novakit.editing.mask_frames import Picture
-from novakit.editing.mask_walk import walk
-from novakit.editing.propagated_mask import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
-from novakit.editing.sam_weights import SAM_MODEL, load_sam
+from novakit.editing.masks.frames import Picture
+from novakit.editing.masks.propagated import MaskCollector, PropagatedMask, check_drawn_mask, check_indices
+from novakit.editing.masks.sam_weights import SAM_MODEL, load_sam
+from novakit.editing.masks.walk import walk
 from novakit.video.geometry import resize
 
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as in SAM 2's preprocessor_config.json
@@ -41,7 +41,7 @@ def propagate_mask_sam(
     Confidence is the probability that the object is in sight times the IoU that SAM 2 predicts for its own mask.
 
     Args:
-        frames, mask, index, wanted: as in `novakit.editing.mask_propagation.propagate_mask`.
+        frames, mask, index, wanted: as in `novakit.editing.masks.propagation.propagate_mask`.
         model: hub id, folder, or a loaded `Sam2VideoModel`.
         device: "auto", "cpu" or "cuda"; a loaded model stays where it is.
         download: True = fetch missing weights, after a notice with licence and size.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from nova_tiny import tiny_pipeline
 
-from novakit.editing.windows import (
+from novakit.editing.windows.plan import (
     OVERLAP,
     Window,
     cross_fade,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from novakit.editing.mask_flow import length, pixel_grid
-from novakit.editing.mask_layer import affine_motion, bent_motion
+from novakit.editing.masks.flow import length, pixel_grid
+from novakit.editing.masks.layer import affine_motion, bent_motion
 
 PLACES = pixel_grid(40, 60)
 TURN = np.array([[0.02, 0.05], [-0.05, 0.01]], np.float32)

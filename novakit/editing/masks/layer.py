@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from novakit.editing.mask_flow import blur
+from novakit.editing.masks.flow import blur
 
 _MOST_POINTS = 3000  # of the fit; more change nothing but the time
 _ROUNDS = 6  # of reweighting

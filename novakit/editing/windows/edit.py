@@ -19,8 +19,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from novakit.editing.postprocess import match_colour
-from novakit.editing.window_store import WindowStore, weights_key, window_key
-from novakit.editing.windows import STEP, Window, window_noise
+from novakit.editing.windows.plan import STEP, Window, window_noise
+from novakit.editing.windows.store import WindowStore, weights_key, window_key
 from novakit.models.latents import decode_latents, encode_clip, vae_scale
 from novakit.video import ClipInfo, Geometry, KeyframeStore, frame_to_tensor, iter_frames, iter_mask
 

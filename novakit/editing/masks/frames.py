@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from novakit.editing.inputs import as_clip, image_to_tensor
-from novakit.editing.mask_flow import load_cv2
+from novakit.editing.masks.flow import load_cv2
 from novakit.errors import NovaError
 from novakit.video.decode import iter_frames
 from novakit.video.keyframe_files import square_pixels

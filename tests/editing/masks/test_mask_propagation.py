@@ -15,9 +15,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from novakit.editing import mask_frames
-from novakit.editing.mask_frames import WaitingFrames
-from novakit.editing.mask_propagation import propagate_mask
+from novakit.editing.masks import frames as mask_frames
+from novakit.editing.masks.frames import WaitingFrames
+from novakit.editing.masks.propagation import propagate_mask
 from novakit.errors import NovaError, NovaNotice
 from novakit.scenes import render_scenes
 from novakit.video import probe, read_clip, write_clip
