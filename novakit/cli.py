@@ -125,8 +125,15 @@ def doctor() -> None:
 
 @app.command()
 def pretrain(
-    stage: Annotated[str, typer.Option(help="vae, base, nova; export (runs to a pipeline folder) or unpack (back).")],
-    folder: Annotated[Path | None, typer.Option(help="Checkpoints and logs of all stages [build/pretrain].")] = None,
+    stage: Annotated[
+        str, typer.Option(help="vae, base, nova; export (runs to a pipeline folder), unpack (back); or variant.")
+    ],
+    variant: Annotated[
+        str | None, typer.Option(help="With --stage variant: a small training that a claim or baseline needs.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Checkpoints and logs [build/pretrain, or build/variants].")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the folder.")] = True,
@@ -135,10 +142,20 @@ def pretrain(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
 ) -> None:
     """Train the nano weights on the nano world, stage by stage, resumable at any moment."""
+    options = {"minutes": minutes, "device": device, "resume": resume, "threads": threads, "steps": steps}
+    if (stage == "variant") != (variant is not None) or (variant is not None and lr is not None):
+        raise NovaError(
+            f"--stage {stage}, --variant {variant} and --lr {lr} do not go together: --variant NAME belongs to --stage "
+            "variant, which has its own learning rate. Leave out what does not belong."
+        )
+    if variant is not None:
+        from novakit.training.variants import train_variant
+
+        train_variant(variant, folder, **options)
+        return
     from novakit.training.pretrain import pretrain as train_stage
 
-    options = {"minutes": minutes, "device": device, "resume": resume, "threads": threads, "steps": steps, "lr": lr}
-    train_stage(stage, folder, **options)
+    train_stage(stage, folder, **options, lr=lr)
 
 
 @app.command()
@@ -157,6 +174,24 @@ def score(
 
     options = {"scenes": scenes, "steps": steps, "seed": seed, "interval": interval}
     score_command(out=out, device=device, folder=folder, footage=footage, **options)
+
+
+@app.command(name="eval")
+def evaluate_suite(
+    suite: Annotated[str, typer.Option(help="table1, table2, robustness or claims.")],
+    out: Annotated[Path, typer.Option(help="Results folder; all suites may share one.")],
+    scenes: Annotated[int | None, typer.Option(help="Scenes for every row; each row's own by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds for every row; each row's own by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="Another pipeline folder than the shipped weights.")] = None,
+    encoder: Annotated[str, typer.Option(help="embedded, clip-vit-b32, clip-vit-l14 or dinov2-base.")] = "embedded",
+    resume: Annotated[bool, typer.Option(help="Go on with the records in --out.")] = True,
+) -> None:
+    """Reproduce the paper's tables and claims at nano size, with truth, seeds and intervals."""
+    from novakit.evaluation.suites import evaluate
+
+    options = {"device": device, "folder": folder, "encoder": encoder, "resume": resume}
+    evaluate(suite, out, scenes=scenes, seeds=seeds, **options)
 
 
 @app.command()

@@ -61,9 +61,32 @@ def test_pretrain_and_bench_hand_over(implementation):
     assert run("pretrain", "--stage", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
     options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None, "lr": None}
     assert calls == [(("vae", Path("runs")), options)]
+    calls = implementation("novakit.training.variants", "train_variant")
+    assert run("pretrain", "--stage", "variant", "--variant", "add", "--steps", "9") == 0
+    assert calls[-1][0] == ("add", None) and calls[-1][1]["steps"] == 9 and "lr" not in calls[-1][1]
     calls = implementation("novakit.evaluation.benchmark", "bench")
     assert run("bench", "--suite", "cpu", "--out", "b.json") == 0
     assert calls[-1] == (("cpu", Path("b.json")), {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--stage", "variant"),
+        ("--stage", "nova", "--variant", "add"),
+        ("--stage", "variant", "--variant", "add", "--lr", "1"),
+    ],
+)
+def test_a_variant_and_its_stage_go_together(words, capsys):
+    assert run("pretrain", *words) == 2
+    assert "do not go together" in capsys.readouterr().err
+
+
+def test_eval_hands_over(implementation):
+    calls = implementation("novakit.evaluation.suites", "evaluate")
+    assert run("eval", "--suite", "table2", "--out", "results", "--scenes", "16", "--seeds", "1") == 0
+    given = {"scenes": 16, "seeds": 1, "device": "auto", "folder": None, "encoder": "embedded", "resume": True}
+    assert calls == [(("table2", Path("results")), given)]
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])

@@ -62,21 +62,21 @@ def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ..
     )
 
 
-def _encode(vae: nn.Module, clips: Tensor) -> Tensor:
+def encode_examples(vae: nn.Module, clips: Tensor) -> Tensor:
     """Latents of clips; bfloat16 convolutions halve the time and cost less than the VAE's own error."""
     with torch.autocast(clips.device.type, torch.bfloat16):
         return encode_clip(vae, clips)
 
 
-def _context(vae: nn.Module, clips: Tensor, mask: Tensor | None = None, mode: str = "reactive") -> Tensor:
-    """The VACE context of a control sequence, encoded as in `_encode`."""
+def encode_context(vae: nn.Module, clips: Tensor, mask: Tensor | None = None, mode: str = "reactive") -> Tensor:
+    """The VACE context of a control sequence, encoded as in `encode_examples`."""
     with torch.autocast(clips.device.type, torch.bfloat16):
         return prepare_control(vae, clips, mask, mode)
 
 
 def main_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
     """For the plain DiT: clean clips `(B, 3, T, H, W)`, no condition."""
-    return NovaBatch(_encode(vae, clips), None, None)
+    return NovaBatch(encode_examples(vae, clips), None, None)
 
 
 def sparse_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> NovaBatch:
@@ -84,37 +84,46 @@ def sparse_batch(vae: nn.Module, clips: Tensor, generator: torch.Generator) -> N
     names, weights = list(BASE_TASKS), torch.tensor(list(BASE_TASKS.values()))
     name = names[int(torch.multinomial(weights, 1, generator=generator))]
     indices = [0] if name == "first_frame" else list(random_indices(clips.shape[2], generator))
-    return NovaBatch(_encode(vae, clips), None, _base_control(vae, clips, name, indices, generator))
+    return NovaBatch(encode_examples(vae, clips), None, _base_control(vae, clips, name, indices, generator))
 
 
 def _base_control(vae: nn.Module, clips: Tensor, name: str, indices: list[int], generator: torch.Generator) -> Tensor:
     """The VACE context of one conditioning task."""
     if name in ("keyframes", "keyframes_inactive"):
         control = interpolate_keyframes(clips[:, :, indices], indices, clips.shape[2])
-        return _context(vae, control, mode="reactive" if name == "keyframes" else "inactive")
+        return encode_context(vae, control, mode="reactive" if name == "keyframes" else "inactive")
     if name == "control_video":
         grey = clips.mean(dim=1, keepdim=True)
         small = torch.nn.functional.avg_pool3d(grey, (1, 4, 4))
-        return _context(vae, small.repeat_interleave(4, 3).repeat_interleave(4, 4).expand_as(clips))
+        return encode_context(vae, small.repeat_interleave(4, 3).repeat_interleave(4, 4).expand_as(clips))
     mask = torch.ones_like(clips[:, :1])
     if name == "masked_source":
         batch, _, frames, height, width = clips.shape
         regions = random_regions(batch, frames, height, width, generator, device=clips.device)
         mask = regions.masks.reshape(batch, frames, 1, height, width).transpose(1, 2).contiguous()
     mask[:, :, indices] = 0.0
-    return _context(vae, clips * (1.0 - mask), mask)
+    return encode_context(vae, clips * (1.0 - mask), mask)
 
 
-def dense_batch(vae: nn.Module, clips: ClipsWithCutOuts, generator: torch.Generator) -> NovaBatch:
+def dense_batch(
+    vae: nn.Module,
+    clips: ClipsWithCutOuts,
+    generator: torch.Generator,
+    choose_indices: Callable[[int, torch.Generator], tuple[int, ...]] = random_indices,
+) -> NovaBatch:
     """For NOVA: pseudo source (eq. 3) and anchored control (eq. 2), drawn independently of each other."""
-    indices = random_indices(clips.clip.shape[2], generator)
+    indices = choose_indices(clips.clip.shape[2], generator)
     control = anchored_control(clips.clip, indices, generator, CONTROL)
     source, _ = draw_pseudo_sources(clips, generator)
-    return NovaBatch(_encode(vae, clips.clip), _encode(vae, source), _context(vae, control.control))
+    return NovaBatch(
+        encode_examples(vae, clips.clip), encode_examples(vae, source), encode_context(vae, control.control)
+    )
 
 
-#: Per stage: what to render, and how to make a batch of it.
-MAKERS: dict[str, tuple[Callable, Callable[..., NovaBatch]]] = {
+#: What to render, and how to make a batch of it.
+Maker = tuple[Callable, Callable[..., NovaBatch]]
+#: The maker of every stage.
+MAKERS: dict[str, Maker] = {
     "main": (render_clips, main_batch),
     "sparse": (render_clips, sparse_batch),
     "dense": (render_cut_outs, dense_batch),
@@ -132,6 +141,7 @@ class LatentStore:
         clips: clips per shard of 17 frames; shards of 33 frames hold half as many.
         seed: of the whole store.
         split: which textures; "val" for a validation store.
+        maker: another way of making the examples of this stage, from the same scenes; None = MAKERS[learn].
     """
 
     folder: Path
@@ -140,6 +150,7 @@ class LatentStore:
     clips: int = 8
     seed: int = 0
     split: str = "train"
+    maker: Maker | None = None
 
     def __post_init__(self) -> None:
         if self.learn not in MAKERS:
@@ -157,7 +168,7 @@ class LatentStore:
         count = self.clips if num_frames == 17 else max(1, self.clips // 2)
         seeds = torch.randint(2**31 - 1, (count,), generator=generator)
         device = next(vae.parameters()).device
-        render, make_batch = MAKERS[self.learn]
+        render, make_batch = self.maker or MAKERS[self.learn]
         return make_batch(vae, render(seeds, split=self.split, num_frames=num_frames, device=device), generator)
 
     def build(self, vae: nn.Module, shards: range | None = None, report: Callable[[int], None] | None = None) -> None:

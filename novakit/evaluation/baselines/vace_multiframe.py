@@ -10,17 +10,18 @@ Source: VACE through diffusers; the conditioning is ours.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from novakit.editing.denoise import Conditions, denoise
-from novakit.editing.text import null_token
-from novakit.models import decode_latents, prepare_control
+from novakit.evaluation.baselines.on_base import kept_context, sample_base
+from novakit.evaluation.baselines.task import Baseline, EditTask
 
 
 @torch.no_grad()
 def vace_multiframe(
-    pipe,
+    pipe: Any,
     keyframes: Tensor,
     indices: list[int],
     noise: Tensor,
@@ -42,16 +43,32 @@ def vace_multiframe(
     Returns:
         The edited clip `(B, 3, T, H, W)` in [-1, 1].
     """
-    batch, _, _, height, width = keyframes.shape
-    frames = 4 * (noise.shape[2] - 1) + 1
-    control = keyframes.new_zeros(batch, 3, frames, height, width)
-    generate = keyframes.new_ones(batch, 1, frames, height, width)
-    if source is not None and mask is not None:
-        control, generate = source * (1.0 - mask), mask.clone()
-    control[:, :, indices], generate[:, :, indices] = keyframes, 0.0
-    model = pipe.transformer
-    text = null_token(batch, model.base.config.text_dim, noise.device, model.dtype)
-    context = prepare_control(pipe.vae, control, generate).to(model.dtype)
-    conditions = Conditions(context, None, None, text, None, text, dense_scale=0.0)
-    latents = denoise(model, pipe.scheduler, noise, steps, conditions, lambda i, timestep, now: now)
-    return decode_latents(pipe.vae, latents)
+    num_frames = 4 * (noise.shape[2] - 1) + 1
+    return sample_base(pipe, noise, steps, kept_context(pipe, keyframes, indices, num_frames, source, mask))
+
+
+def edit_grey(pipe: Any, task: EditTask) -> Tensor:
+    """The row that sees keyframes only."""
+    return vace_multiframe(pipe, task.keyframes, task.indices, task.noise, task.steps)
+
+
+def edit_with_source(pipe: Any, task: EditTask) -> Tensor:
+    """The row that also sees the source outside the mask."""
+    return vace_multiframe(pipe, task.keyframes, task.indices, task.noise, task.steps, task.source, task.mask)
+
+
+VACE_GREY = Baseline(
+    name="vace_grey",
+    title="VACE multi-frame, grey between keyframes",
+    kept="All edited keyframes in VACE's control video, mask 0 on them and 1 on the grey frames between.",
+    left_out="The source clip, which this row never sees; prompts, which the nano base has none of.",
+    edit=edit_grey,
+)
+VACE_SOURCE = Baseline(
+    name="vace_source",
+    title="VACE multi-frame, source outside the mask (is told the mask)",
+    kept="All edited keyframes, and between them the source outside the edited region, with VACE's mask.",
+    left_out="Prompts, which the nano base has none of; the mask is the exact one, which no user draws.",
+    edit=edit_with_source,
+    sees_mask=True,
+)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from novakit.errors import NovaError
 
@@ -68,7 +69,15 @@ def python(code: str, *arguments: str) -> str:
 
 
 def peak_megabytes() -> float:
-    """Peak resident memory of this process so far, in units of 10^6 bytes."""
+    """Peak resident memory of this process so far, in units of 10^6 bytes.
+
+    Linux hands a process's `ru_maxrss` on to the program that it starts, so the kernel's own high-water mark is read
+    where there is one.
+    """
     import resource
 
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

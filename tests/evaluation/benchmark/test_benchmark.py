@@ -59,3 +59,11 @@ def test_every_target_of_the_clips_suite_is_measured(monkeypatch):
 def test_unknown_suite_is_refused():
     with pytest.raises(NovaError, match="cpu"):
         benchmark.bench("tpu")
+
+
+def test_peak_memory_is_that_of_the_process_itself():
+    """Not of the one that started it, as `ru_maxrss` says on Linux."""
+    large = bytearray(700_000_000)
+    code = "from novakit.evaluation.benchmark.measuring import peak_megabytes as p; print(p())"
+    assert float(measuring.python(code)) < 400 < measuring.peak_megabytes()
+    assert len(large) == 700_000_000
