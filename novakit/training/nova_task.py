@@ -12,7 +12,6 @@ from novakit.models.build import learn_only
 from novakit.training.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,
-    conflict_map,
     epsilon_loss_weight,
     flow_matching_loss,
     sample_sigmas,
@@ -43,14 +42,11 @@ class NovaTaskConfig:
     shift: float = 3.0  # timestep shift s (Wan 2.1 uses 3 at 480p)
     scheme: str = "uniform"  # noise levels: "uniform" or "logit_normal"
     weighting: str = "velocity"  # "velocity" = plain flow matching; "epsilon" = the paper's eq. 4, (1-sigma)^2
-    conflict_weight: float = 0.0  # extra weight where the source contradicts the target; 0 = plain eq. 4
     validation_sigmas: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # noise levels at which validation measures
 
     def __post_init__(self) -> None:
         if self.weighting not in ("velocity", "epsilon"):
             raise NovaError(f"weighting is {self.weighting!r}; choose 'velocity' or 'epsilon'.")
-        if not self.conflict_weight >= 0:
-            raise NovaError(f"conflict_weight is {self.conflict_weight}; pass 0 (plain eq. 4) or more.")
         sample_sigmas(1, shift=self.shift, scheme=self.scheme, generator=step_generator(0, 0))  # checks both
 
 
@@ -112,13 +108,7 @@ class NovaTask:
             source_latents=batch.source_latents,
             return_dict=False,
         )[0]
-        return flow_matching_loss(prediction, noise, latents, sigmas, weight, self._place_weight(batch))
-
-    def _place_weight(self, batch: NovaBatch) -> Tensor | None:
-        """(B, 1, t, h, w) in training when the source counts, None in validation: its loss is plain eq. 4."""
-        if not self.config.conflict_weight or batch.source_latents is None or not torch.is_grad_enabled():
-            return None
-        return 1 + self.config.conflict_weight * conflict_map(batch.source_latents, batch.target_latents)
+        return flow_matching_loss(prediction, noise, latents, sigmas, weight)
 
     @property
     def _half_precision_base(self) -> bool:

@@ -18,7 +18,6 @@ from torch import Tensor
 from novakit.errors import NovaError
 
 NUM_TRAIN_TIMESTEPS = 1000  # the network is told 1000 * sigma, as Wan's scheduler does
-CONFLICT = 0.35  # mean difference of normalised latents from which on two places count as different
 
 
 def without_autocast(device: torch.device | str = "cpu") -> torch.autocast:
@@ -98,12 +97,7 @@ def velocity_target(latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def flow_matching_loss(
-    prediction: Tensor,
-    noise: Tensor,
-    latents: Tensor,
-    sigmas: Tensor,
-    weight: Tensor | None = None,
-    place_weight: Tensor | None = None,
+    prediction: Tensor, noise: Tensor, latents: Tensor, sigmas: Tensor, weight: Tensor | None = None
 ) -> Tensor:
     """Mean over clips of weight * mean((v' - v)^2), v = eps - z_0, computed in float32.
 
@@ -113,8 +107,6 @@ def flow_matching_loss(
         latents: z_0, the same shape.
         sigmas: (B,) noise levels of the batch.
         weight: (B,) weight per clip, for instance `epsilon_loss_weight(sigmas)`; None = 1.
-        place_weight: (B, 1, t, h, w) weight per place of the inner mean, for instance `1 + 8 * conflict_map(...)`;
-            divided by its mean over the batch. None = 1.
 
     Returns:
         Scalar loss.
@@ -124,30 +116,9 @@ def flow_matching_loss(
             f"shapes differ: prediction {list(prediction.shape)}, noise {list(noise.shape)}, latents "
             f"{list(latents.shape)}, sigmas {list(sigmas.shape)}; the first three must agree, sigmas be (B,)."
         )
-    error = (prediction.float() - velocity_target(latents.float(), noise.float())).square()
-    if place_weight is not None:
-        error = error * (place_weight / place_weight.mean())
-    per_clip = error.flatten(1).mean(1)  # (B,)
+    error = prediction.float() - velocity_target(latents.float(), noise.float())
+    per_clip = error.square().flatten(1).mean(1)  # (B,)
     return per_clip.mean() if weight is None else (weight.to(per_clip) * per_clip).mean()
-
-
-def conflict_map(source: Tensor, target: Tensor) -> Tensor:
-    """Where the pseudo source contradicts the target: 0 where they agree to 1 where they differ clearly.
-
-    The square of the mean difference over channels, in units of CONFLICT and cut at 1. Latents have unit variance, so
-    what the VAE changes around a pasted patch counts little.
-
-    Args:
-        source: latents of the pseudo source, (B, Z, t, h, w).
-        target: latents of the target, the same shape.
-
-    Returns:
-        (B, 1, t, h, w) in [0, 1], float32.
-
-    Source: ours.
-    """
-    difference = (source.float() - target.float()).abs().mean(1, keepdim=True)  # (B, 1, t, h, w)
-    return (difference / CONFLICT).clamp(max=1.0).square()
 
 
 def latents_from_velocity(noisy: Tensor, velocity: Tensor, sigmas: Tensor) -> Tensor:

@@ -53,7 +53,6 @@ RECIPE = {
 #: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
 SHARDS = {"main": 240, "sparse": 200, "dense": 480}
 VAL_SHARDS = 4
-CONFLICT_WEIGHT = 8.0  # of the part "nova": a seventh of the picture, where keyframes and source disagree
 BATCH = 8
 
 
@@ -200,7 +199,7 @@ def _flow_task(root: Path, part: str, device: str) -> NovaTask:
     return NovaTask(
         model,
         lambda step: loaded.batch(step, BATCH),
-        NovaTaskConfig(seed=RECIPE[part].seed, conflict_weight=CONFLICT_WEIGHT if part == "nova" else 0.0),
+        NovaTaskConfig(seed=RECIPE[part].seed),
         validation=[validation.batch(step, 4, crop_share=0.0) for step in range(4)],
         settings={"part": part, "shards": store.num_shards, "batch": BATCH},
         learn=learn,

@@ -55,4 +55,4 @@ class ConcatTask(NovaTask):
             batch.control,
             [latent_place(INTERVAL * i) for i in range(batch.control.shape[2])],
         )
-        return flow_matching_loss(prediction, noise, latents, sigmas, weight, self._place_weight(batch))
+        return flow_matching_loss(prediction, noise, latents, sigmas, weight)

@@ -30,7 +30,7 @@ from novakit.models.shallow_replica import ShallowReplicaTransformer
 from novakit.models.token_concat import TokenConcatTransformer
 from novakit.paths import build
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
-from novakit.training.pretrain import BATCH, CONFLICT_WEIGHT, RECIPE, VAL_SHARDS
+from novakit.training.pretrain import BATCH, RECIPE, VAL_SHARDS
 from novakit.training.state import frozen_fingerprint, load_trained
 from novakit.training.trainer import Trainer
 from novakit.training.variant_data import open_store, recipe_of
@@ -220,7 +220,7 @@ def _task(variant: Variant, pipe, root: Path, progress: bool) -> NovaTask:
     return variant.task(
         variant.model(pipe.transformer).to(pipe.device),
         lambda step: loaded.batch(step, BATCH),
-        NovaTaskConfig(seed=RECIPE["nova"].seed, conflict_weight=CONFLICT_WEIGHT),
+        NovaTaskConfig(seed=RECIPE["nova"].seed),
         validation=[held_out.batch(step, 4, crop_share=0.0) for step in range(4)],
         settings={"variant": variant.name, "shards": SHARDS, "batch": BATCH, "examples": recipe_of(vae)},
     )

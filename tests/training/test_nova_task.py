@@ -8,15 +8,7 @@ from safetensors.torch import load_file
 
 from novakit.errors import NovaError
 from novakit.models.nova_transformer import NovaTransformer3DModel
-from novakit.training import (
-    NovaBatch,
-    NovaTask,
-    NovaTaskConfig,
-    TrainConfig,
-    Trainer,
-    sample_sigmas,
-    step_generator,
-)
+from novakit.training import NovaBatch, NovaTask, NovaTaskConfig, TrainConfig, Trainer, step_generator
 
 BASE = {
     "patch_size": (1, 1, 1),
@@ -112,40 +104,7 @@ def test_the_network_is_told_a_thousand_sigma():
     assert noise.std() == pytest.approx(1, abs=0.1)
 
 
-def patched_batch(step):
-    """Target and pseudo source that differ in one corner only."""
-    batch = make_batch(step)
-    source = batch.target_latents.clone()
-    source[..., :2, :2] += 3.0
-    return replace(batch, source_latents=source)
-
-
-def test_conflict_weight_counts_the_places_where_the_source_is_wrong():
-    """By hand on the zero velocity: 4 of 16 places weigh 9 and 12 weigh 1; validation stays plain eq. 4."""
-    plain, weighted = (make_task(patched_batch, conflict_weight=weight) for weight in (0.0, 8.0))
-    for task in (plain, weighted):
-        torch.nn.init.zeros_(task.module.base.proj_out.weight), torch.nn.init.zeros_(task.module.base.proj_out.bias)
-    batch, generator = patched_batch(3), step_generator(0, 3)
-    sample_sigmas(2, generator, 3.0)
-    noise = torch.randn(batch.target_latents.shape, generator=generator)
-    error = (noise - batch.target_latents).square()
-    corner = error[..., :2, :2].mean()
-    rest = (error.mean() * 16 - corner * 4) / 12
-    assert torch.allclose(plain.loss(3)[0], error.mean())
-    assert torch.allclose(weighted.loss(3)[0], (9 * 4 * corner + 12 * rest) / (9 * 4 + 12))
-    with torch.no_grad():
-        assert plain.validate(0) == weighted.validate(0)
-
-
-def test_without_a_conflict_the_weight_changes_nothing():
-    def clean(step):
-        batch = make_batch(step)
-        return replace(batch, source_latents=batch.target_latents)
-
-    assert torch.equal(make_task(clean).loss(1)[0], make_task(clean, conflict_weight=8.0).loss(1)[0])
-
-
 def test_bad_settings():
-    for changes in ({"weighting": "x0"}, {"scheme": "cosmap"}, {"shift": -1.0}, {"conflict_weight": -1.0}):
+    for changes in ({"weighting": "x0"}, {"scheme": "cosmap"}, {"shift": -1.0}):
         with pytest.raises(NovaError):
             NovaTaskConfig(**changes)

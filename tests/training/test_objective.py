@@ -5,9 +5,7 @@ import torch
 
 from novakit.errors import NovaError
 from novakit.training.objective import (
-    CONFLICT,
     add_noise,
-    conflict_map,
     epsilon_from_velocity,
     epsilon_loss_weight,
     flow_matching_loss,
@@ -104,10 +102,3 @@ def test_without_autocast_keeps_float32():
         assert (weight @ weight).dtype == torch.bfloat16
         with without_autocast("cpu"):
             assert (weight @ weight).dtype == torch.float32
-
-
-def test_conflict_map_is_zero_one_and_smooth_between():
-    target = torch.zeros(1, 4, 1, 1, 3)
-    source = target.clone()
-    source[..., 1], source[..., 2] = CONFLICT / 2, 5.0
-    assert conflict_map(source, target).flatten().tolist() == pytest.approx([0.0, 0.25, 1.0])
