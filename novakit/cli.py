@@ -196,13 +196,16 @@ def evaluate_suite(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Option(help="Which suite to measure.")] = "cpu",
-    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+    suite: Annotated[str, typer.Option(help="cpu, clips, scaling or gpu.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file or folder.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Start nothing more after that long; gpu goes on from the file next time.")
+    ] = None,
 ) -> None:
-    """Measure speed and memory: medians of five."""
+    """Measure speed and memory."""
     from novakit.evaluation.benchmark import bench as measure
 
-    measure(suite, out)
+    measure(suite, out, minutes)
 
 
 def main(arguments: list[str] | None = None) -> int:

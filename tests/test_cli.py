@@ -65,8 +65,8 @@ def test_pretrain_and_bench_hand_over(implementation):
     assert run("pretrain", "--stage", "variant", "--variant", "add", "--steps", "9") == 0
     assert calls[-1][0] == ("add", None) and calls[-1][1]["steps"] == 9 and "lr" not in calls[-1][1]
     calls = implementation("novakit.evaluation.benchmark", "bench")
-    assert run("bench", "--suite", "cpu", "--out", "b.json") == 0
-    assert calls[-1] == (("cpu", Path("b.json")), {})
+    assert run("bench", "--suite", "gpu", "--out", "b.json", "--minutes", "9") == 0
+    assert calls[-1] == (("gpu", Path("b.json"), 9.0), {})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_import_is_quick_and_rendering_is_measured(monkeypatch):
 
 
 def test_cache_gives_the_same_result_and_is_faster(monkeypatch):
-    monkeypatch.setattr(cpu, "REPEATS", 1)
+    monkeypatch.setattr(cpu, "REPEATS", 3)  # the median of three: a busy machine can spoil one
     assert cpu.measure_cache()["cache"] > 1.0
 
 

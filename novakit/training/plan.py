@@ -1,0 +1,242 @@
+"""The dry run of a training: parameters, memory, FLOP, hours and money, before anything is allocated.
+
+    print(plan("wan-1.3b", gpus=8, gpu="h200", price=3.5))
+
+Memory and FLOP are counted (`novakit.models.cost`); hours rest on an assumed MFU, which is an argument and is printed.
+Source: ours; 8,000 steps are the paper's, whose batch size and number of GPUs are not public.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from novakit.errors import NovaError
+from novakit.models.cost import Cost, Work, step_cost
+from novakit.presets import Preset, get_preset
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device as its maker sells it."""
+
+    name: str
+    tflops: float  # dense bfloat16 matrix products with float32 sums, 10^12 FLOP/s
+    memory: float  # GB (10^9 bytes)
+
+
+# Makers' data sheets and architecture white papers. Where a sheet states the rate "with sparsity", half of it is here.
+GPUS = {
+    "h200": Gpu("H200 SXM", 989.4, 141),  # NVIDIA H200 data sheet: 1,979 with sparsity, 141 GB
+    "h100": Gpu("H100 SXM", 989.4, 80),  # NVIDIA H100 data sheet: 1,979 with sparsity, 80 GB
+    "h100-pcie": Gpu("H100 PCIe", 756, 80),  # the same: 1,513 with sparsity
+    "b200": Gpu("B200", 2250, 180),  # NVIDIA HGX B200 data sheet: 36 PFLOP/s with sparsity and 1,440 GB for 8
+    "a100": Gpu("A100 80 GB", 312, 80),  # NVIDIA A100 data sheet
+    "a100-40": Gpu("A100 40 GB", 312, 40),
+    "l40s": Gpu("L40S", 362, 48),  # NVIDIA L40S data sheet: 733 with sparsity, rounded there
+    "a6000": Gpu("RTX A6000", 154.8, 48),  # NVIDIA RTX A6000 data sheet: 309.7 with sparsity
+    "rtx5090": Gpu("RTX 5090", 209.5, 32),  # NVIDIA RTX Blackwell white paper, float32 sums
+    "rtx4090": Gpu("RTX 4090", 165.2, 24),  # NVIDIA Ada white paper, float32 sums
+    "rtx3090": Gpu("RTX 3090", 71, 24),  # NVIDIA GA102 white paper, float32 sums
+    "mi300x": Gpu("MI300X", 1307.4, 192),  # AMD Instinct MI300X data sheet
+}
+
+MFU = 0.35  # assumed: public trainings of this base reach about 0.30, our target on an H200 is 0.36
+CONTEXT = 1.0e9  # bytes that the CUDA context and its libraries take; assumed
+SLACK = 0.05  # part of the allocated bytes that the allocator loses between blocks of different sizes; assumed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training before it starts; `print` it."""
+
+    work: Work  # network, clip, batch per GPU and switches
+    gpu: Gpu
+    gpus: int
+    sharding: str  # "ddp" = every GPU holds everything, "fsdp" = weights and optimiser state are split
+    accumulate: int  # batches per update
+    steps: int  # updates
+    mfu: float  # assumed share of the GPU's rate that model FLOP reach
+    price: float | None  # money per GPU and hour
+    cost: Cost  # of one batch on one GPU
+    advice: str = ""  # what to switch when it does not fit
+
+    @property
+    def memory(self) -> float:
+        """Bytes needed on one GPU: counted peak, DDP's gradient buckets, context and slack."""
+        buckets = 4 * self.cost.parameters.learning if self.gpus > 1 and self.sharding == "ddp" else 0
+        return (1 + SLACK) * (self.cost.memory.total + buckets) + CONTEXT
+
+    @property
+    def fits(self) -> bool:
+        """True when one GPU has that much."""
+        return self.memory <= 1e9 * self.gpu.memory
+
+    @property
+    def clips(self) -> int:
+        """Clips in one update, over all GPUs."""
+        return self.gpus * self.work.batch * self.accumulate
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of one update at the assumed MFU; data and communication are taken to hide behind it."""
+        return self.accumulate * self.cost.flop.model / (self.mfu * 1e12 * self.gpu.tflops)
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock hours of all steps."""
+        return self.steps * self.seconds_per_step / 3600
+
+    @property
+    def money(self) -> float | None:
+        """What all GPUs cost over these hours; None without a price."""
+        return None if self.price is None else self.price * self.gpus * self.hours
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes that one GPU sends in one update: gradients (twice, as a ring does); FSDP: weights of 3 walks too."""
+        if self.gpus == 1:
+            return 0
+        gradients = 2 * 4 * self.cost.parameters.learning
+        weights = 3 * 2 * self.cost.parameters.total * self.accumulate if self.sharding == "fsdp" else 0
+        return (gradients + weights) * (self.gpus - 1) // self.gpus
+
+    def require_fit(self) -> "Plan":
+        """The plan itself when it fits.
+
+        Raises:
+            NovaError: it does not; says how much is needed, how much there is, and which switches make it fit.
+        """
+        if not self.fits:
+            raise NovaError(
+                f"training needs {self.memory / 1e9:.1f} GB on each GPU; {self.gpu.name} has {self.gpu.memory:g} GB. "
+                f"{self.advice}"
+            )
+        return self
+
+    def __str__(self) -> str:
+        shape, parameters, flop = self.work.shape, self.cost.parameters, self.cost.flop
+        preset = get_preset(self.work.preset)
+        size = f"{self.work.width or preset.width}x{self.work.height or preset.height}"
+        lines = [
+            f"{preset.name}, scheme {self.work.scheme}, {self.work.frames or preset.num_frames} frames of {size} "
+            f"({shape.tokens:,} tokens), {self._switches()}",
+            f"{'GPUs':16s}{self.gpus} x {self.gpu.name} ({self.gpu.tflops:g} TFLOP/s bfloat16, {self.gpu.memory:g} GB)"
+            + (f", {self.sharding.upper()}" if self.gpus > 1 else ""),
+            f"{'parameters':16s}{parameters.total / 1e6:,.1f} M, of which {parameters.learning / 1e6:,.1f} M learn",
+            f"{'memory per GPU':16s}{self.memory / 1e9:.1f} GB of {self.gpu.memory:g} GB: "
+            f"{'fits' if self.fits else 'DOES NOT FIT'}. Tensors {self.cost.memory}, "
+            "the rest for CUDA and the allocator",
+            f"{'FLOP per step':16s}{self.accumulate * flop.model / 1e15:.3g} PFLOP per GPU "
+            f"({self.accumulate * flop.executed / 1e15:.3g} with what is computed twice)",
+            f"{'seconds a step':16s}{self.seconds_per_step:.2f}, if MFU is {self.mfu:.0%} (assumed, not measured)",
+            f"{f'{self.steps:,} steps':16s}{self.hours:.1f} hours, {self.gpus * self.hours:,.0f} GPU-hours, "
+            f"{self.steps * self.clips:,} clips ({self.clips} a step)",
+            f"{'money':16s}{self._money()}",
+        ]
+        if self.gpus > 1:
+            same = self.hours / self.gpus
+            lines.append(f"{'same clips':16s}as {self.steps:,} steps of one GPU: {same:.1f} hours")
+            lines.append(f"{'exchanged':16s}{self.exchanged / 1e9:.1f} GB a step from each GPU")
+        return "\n".join([*lines, self.advice] if self.advice else lines)
+
+    def _switches(self) -> str:
+        work = self.work
+        window = "full attention" if work.window is None else f"window {work.window}"
+        parts = [f"batch {work.batch} per GPU", window, "checkpointing" if work.checkpointing else "no checkpointing"]
+        parts += ["activations offloaded"] * work.offload + [f"accumulate {self.accumulate}"] * (self.accumulate > 1)
+        return ", ".join(parts)
+
+    def _money(self) -> str:
+        if self.price is None:
+            return "pass price=MONEY PER GPU AND HOUR"
+        return f"{self.money:,.0f} at {self.price:g} per GPU and hour"
+
+
+def plan(
+    preset: str | Preset = "wan-1.3b",
+    gpus: int = 1,
+    gpu: str = "h200",
+    batch: int = 1,
+    *,
+    sharding: str = "ddp",
+    accumulate: int = 1,
+    steps: int = 8000,
+    mfu: float = MFU,
+    price: float | None = None,
+    **work,
+) -> Plan:
+    """What a training will need, with nothing allocated.
+
+    Args:
+        preset: network.
+        gpus: number of GPUs, >= 1.
+        gpu: a name of `GPUS`.
+        batch: clips per GPU and batch.
+        sharding: "ddp" or "fsdp".
+        accumulate: batches per update.
+        steps: updates (paper: 8,000).
+        mfu: assumed share of the GPU's rate that model FLOP reach, in (0, 1].
+        price: money per GPU and hour, in any currency.
+        **work: the other fields of `Work`: scheme, frames, height, width, keyframes, window, checkpointing, offload.
+
+    Raises:
+        NovaError: an unknown GPU or an impossible number. A plan that does not fit is no error: see `require_fit`.
+    """
+    if gpu not in GPUS:
+        raise NovaError(f"GPU {gpu!r} is not in the table; pass one of {', '.join(GPUS)}, or the closest one.")
+    if sharding not in ("ddp", "fsdp"):
+        raise NovaError(f"sharding is {sharding!r}; pass 'ddp' (every GPU holds everything) or 'fsdp' (split).")
+    if min(gpus, accumulate, steps) < 1 or not 0 < mfu <= 1 or (price is not None and price < 0):
+        raise NovaError(
+            f"gpus {gpus}, accumulate {accumulate}, steps {steps}, mfu {mfu}, price {price} came; the first three must "
+            "be at least 1, mfu between 0 and 1, price not negative."
+        )
+    given = Work(preset, batch=batch, shards=gpus if sharding == "fsdp" else 1, **work)
+    made = Plan(given, GPUS[gpu], gpus, sharding, accumulate, steps, mfu, price, step_cost(given))
+    return made if made.fits else replace(made, advice=_advice(made))
+
+
+def _advice(made: Plan) -> str:
+    """The switches that make it fit and cost least, or the GPU that would do."""
+    sets = [names for count in range(1, len(_SWITCHES) + 1) for names in combinations(_SWITCHES, count)]
+    for names in sorted(sets, key=lambda names: sum(_SWITCHES[name][0] for name in names)):
+        changed = made
+        for name in names:
+            changed = _SWITCHES[name][1](changed)
+        if changed.fits and all(_SWITCHES[name][1](made) != made for name in names):
+            return f"It fits with {' and '.join(names)}: {changed.memory / 1e9:.1f} GB.{_on_the_host(changed)}"
+    big = [name for name, gpu in GPUS.items() if made.memory <= 1e9 * gpu.memory]
+    smallest = min(big, key=lambda name: GPUS[name].memory, default=None)
+    if smallest:
+        return f"No switch is enough; as it is, it fits on {smallest} ({GPUS[smallest].memory:g} GB)."
+    return "No switch is enough and no GPU of the table holds it: pass fewer frames or a smaller size."
+
+
+def _on_the_host(made: Plan) -> str:
+    """What offloading asks of the CPU's memory."""
+    if not made.work.offload:
+        return ""
+    kept = step_cost(replace(made.work, offload=False)).memory.parts["kept for the backward pass"]
+    return f" Each GPU then wants {kept / 1e9:.1f} GB of CPU memory."
+
+
+def _changed(made: Plan, accumulate: int | None = None, sharding: str | None = None, **switches) -> Plan:
+    work = replace(made.work, **switches)
+    accumulate, sharding = accumulate or made.accumulate, sharding or made.sharding
+    return replace(made, work=work, accumulate=accumulate, sharding=sharding, cost=step_cost(work))
+
+
+def _split(made: Plan) -> Plan:
+    return _changed(made, sharding="fsdp", shards=made.gpus) if made.gpus > 1 else made
+
+
+def _single(made: Plan) -> Plan:
+    return _changed(made, batch=1, accumulate=made.accumulate * made.work.batch)
+
+
+# name -> (how much it slows down, to choose the cheapest set; the plan with it)
+_SWITCHES = {
+    "checkpointing=True": (1, lambda made: _changed(made, checkpointing=True)),
+    "batch=1 and as much more accumulate": (2, _single),
+    "sharding='fsdp'": (3, _split),
+    "offload=True": (8, lambda made: _changed(made, offload=True)),
+}

@@ -1,0 +1,102 @@
+"""The dry run: exact where it counts, honest where it assumes, and nothing is allocated."""
+
+from dataclasses import replace
+
+import pytest
+
+from novakit.errors import NovaError
+from novakit.models.cost import Work, step_cost
+from novakit.training.plan import GPUS, MFU, plan
+
+
+def test_the_papers_run_on_one_h200():
+    made = plan("wan-1.3b", gpu="h200", price=3.0)
+    assert made.fits and made.cost == step_cost(Work())
+    assert made.memory < 40e9, "the target for training at batch 1"
+    expected = 8000 * step_cost(Work()).flop.model / (MFU * 989.4e12) / 3600
+    assert made.hours == pytest.approx(expected) and made.money == pytest.approx(3 * expected)
+    assert 10 < made.hours < 14, "the notes say 10 to 13 h on one H100"
+
+
+@pytest.mark.parametrize("gpus", [1, 8, 64])
+def test_more_gpus_see_more_clips_in_the_same_time(gpus):
+    one, many = plan(gpus=1, price=2), plan(gpus=gpus, price=2)
+    assert many.hours == one.hours and many.clips == gpus and many.money == pytest.approx(gpus * one.money)
+    assert (many.exchanged > 0) == (gpus > 1)
+    said = str(many)
+    assert f"{gpus} x H200" in said and "35% (assumed, not measured)" in said and "283.6 M learn" in said
+    assert ("same clips" in said) == (gpus > 1)
+
+
+def test_splitting_saves_the_learning_state_but_not_the_activations():
+    ddp, fsdp = plan(gpus=8), plan(gpus=8, sharding="fsdp")
+    kept = "kept for the backward pass"
+    assert fsdp.cost.memory.parts[kept] == ddp.cost.memory.parts[kept]
+    assert fsdp.cost.memory.parts["optimiser"] * 8 == ddp.cost.memory.parts["optimiser"]
+    assert fsdp.memory < ddp.memory and fsdp.exchanged > ddp.exchanged
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gpu": "h100", "checkpointing": False}, "fits with checkpointing=True:"),
+        ({"gpu": "h100", "batch": 4}, "fits with batch=1 and as much more accumulate:"),
+        ({"gpu": "h100", "batch": 4, "checkpointing": False}, "checkpointing=True and batch=1 and as much more"),
+        ({"gpu": "rtx5090", "gpus": 8}, "fits with sharding='fsdp':"),
+        ({"gpu": "rtx4090"}, "fits with offload=True: .* GB of CPU memory"),
+        ({"gpu": "rtx3090", "frames": 161}, "fits on h100"),
+        ({"gpu": "h200", "frames": 1601}, "fewer frames"),
+    ],
+)
+def test_what_does_not_fit_says_what_would(given, said):
+    made = plan(**given)
+    assert not made.fits and "DOES NOT FIT" in str(made)
+    with pytest.raises(NovaError, match=said):
+        made.require_fit()
+
+
+def test_the_advice_is_true():
+    assert plan(gpu="rtx4090", offload=True).fits
+    assert plan(gpu="h100", batch=1, accumulate=4).fits
+    assert plan(gpu="rtx5090", gpus=8, sharding="fsdp").require_fit().fits
+    assert plan(gpu="h100", frames=161).fits
+
+
+def test_accumulating_costs_time_and_no_memory():
+    one, four = plan(), plan(accumulate=4)
+    assert four.seconds_per_step == 4 * one.seconds_per_step and four.memory == one.memory and four.clips == 4
+
+
+def test_frame_local_attention_is_quicker_and_the_official_scheme_slower():
+    full, local, official = plan(), plan(window=0), plan(scheme="official")
+    assert official.hours / full.hours > 2.1 and official.hours / local.hours > 3.1
+    assert official.cost.parameters.learning == pytest.approx(full.cost.parameters.learning, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gpu": "h300"}, "h200"),
+        ({"gpus": 0}, "at least 1"),
+        ({"mfu": 40}, "mfu between 0 and 1"),
+        ({"price": -1}, "not negative"),
+        ({"sharding": "zero3"}, "'fsdp'"),
+        ({"preset": "wan-14b"}, "wan-1.3b"),
+        ({"frames": 80}, r"4k\+1"),
+    ],
+)
+def test_bad_input_is_refused(given, said):
+    with pytest.raises(NovaError, match=said):
+        plan(**given)
+
+
+def test_every_gpu_of_the_table_plans_and_nothing_is_allocated(monkeypatch):
+    import torch
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a module was built")
+
+    monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
+    for name, gpu in GPUS.items():
+        made = plan(gpu=name)
+        assert made.fits == (made.memory <= 1e9 * gpu.memory) and replace(made, mfu=1.0).hours < made.hours
