@@ -10,17 +10,21 @@ SHA-256, so a flipped bit or a missing file is noticed, and the previous checkpo
 import json
 import os
 import shutil
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from novakit.errors import NovaError
-from novakit.files import sha256
+from novakit.files import atomic_path, sha256
 from novakit.training.state import TrainingState
 
 TENSOR_FILES = ("weights", "ema", "optimizer", "rng")
+SPARE = 1.2  # free disk space wanted before a checkpoint is begun, in units of its size
 
 
 def write_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
@@ -41,6 +45,7 @@ def write_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
     partial = folder / f".partial-{final.name}-{os.getpid()}"
     try:
         partial.mkdir(parents=True)
+        _check_space(partial, state)
         _write_files(partial, state)
         if final.exists():
             _discard(final)
@@ -55,6 +60,73 @@ def write_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
     for old in list_checkpoints(folder)[:-keep]:
         _discard(old)
     return final
+
+
+def _check_space(folder: Path, state: TrainingState) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    size = sum(tensor.nbytes for name in TENSOR_FILES for tensor in getattr(state, name).values())
+    free = shutil.disk_usage(folder).free
+    if free < SPARE * size:
+        raise OSError(f"{SPARE * size / 1e9:.2f} GB wanted, {free / 1e9:.2f} GB free")
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], step: int) -> Path:
+    """Write weights for use as one safetensors file, atomically.
+
+    Raises:
+        NovaError: the disk refuses the write; an earlier file is untouched.
+    """
+    with atomic_path(path) as partial:
+        try:
+            save_file(weights, partial, metadata={"step": str(step)})
+        except (OSError, SafetensorError) as error:
+            raise NovaError(f"{path} could not be written ({error}); free disk space, then resume.") from error
+    return Path(path)
+
+
+class CheckpointWriter:
+    """Calls write functions one after the other, in a thread when `background`.
+
+    What a thread could not write is raised by the next `submit` or by `wait`, and `failed` tells before that.
+    """
+
+    def __init__(self, background: bool) -> None:
+        self.background = background
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def failed(self) -> bool:
+        """True when a write failed and nobody has been told yet."""
+        return self._error is not None
+
+    def submit(self, write: Callable[[], None]) -> None:
+        """Call `write` now, or start it in a thread once the one before it has ended."""
+        self.wait()
+        if not self.background:
+            write()
+            return
+        self._thread = threading.Thread(target=self._run, args=(write,), name="checkpoint")
+        self._thread.start()
+
+    def _run(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except BaseException as error:  # told to the training thread, whatever it is
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait until everything is on disk; raises what a write in the background raised."""
+        self.finish()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def finish(self) -> None:
+        """Wait without raising: for a run that ends with another error."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
 
 def _write_files(folder: Path, state: TrainingState) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 from novakit.errors import NovaError
 
 #: Keys that change how a run is watched, not what it computes: a resumed run may change them freely.
-FREE_KEYS = ("checkpoint_every", "validate_every", "log_every", "minutes", "keep", "gradient_checkpointing")
+FREE_KEYS = (
+    "checkpoint_every",
+    "validate_every",
+    "log_every",
+    "minutes",
+    "keep",
+    "gradient_checkpointing",
+    "background_checkpoints",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class TrainConfig:
     validate_every: int = 200  # updates between validations; 0 = never
     log_every: int = 10  # updates averaged into one line of the log
     keep: int = 2  # newest checkpoints kept
+    background_checkpoints: bool = False  # write checkpoints in a thread while training goes on
     minutes: float | None = None  # wall-clock limit of one call of fit; None = no limit
     best_metric: str | None = None  # validation metric that chooses best.safetensors; None = no best
     best_direction: str = "max"  # "max" when a larger best_metric is better, "min" when a smaller one is
@@ -99,6 +108,22 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.lr
     progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
     return config.lr * (config.lr_end + (1 - config.lr_end) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def better_score(config: TrainConfig, scores: dict[str, float], best: float | None) -> float | None:
+    """The chosen metric among `scores` when it beats `best` (None = nothing yet), else None.
+
+    Raises:
+        NovaError: the chosen metric is not among the scores.
+    """
+    metric, sign = config.best_metric, 1 if config.best_direction == "max" else -1
+    if metric is None:
+        return None
+    if metric not in scores:
+        raise NovaError(f"best_metric {metric!r} is not among the validation metrics {sorted(scores)}.")
+    value = float(scores[metric])
+    improved = math.isfinite(value) and (best is None or sign * value > sign * best)
+    return value if improved else None
 
 
 def check_same_run(saved: dict[str, Any], config: TrainConfig, accept_changes: tuple[str, ...] = ()) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from novakit.errors import NovaError
+from novakit.training.distributed_sharding import cut_like, whole
 from novakit.training.ema import trainable_parameters
 
 
@@ -29,20 +30,68 @@ class TrainingState:
     scalars: dict[str, Any] = field(default_factory=dict)  # config, best, python's and numpy's random states
 
 
-def capture_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copies (on the CPU) of the parameters that learn and of the buffers beside them (batch norm)."""
+def capture_state(
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    shadow: dict[str, Tensor],
+    scalars: dict[str, Any],
+    keep: bool = True,
+) -> TrainingState:
+    """A snapshot of a run, on the CPU: training may go on while it is written.
+
+    Args:
+        step: updates done.
+        module, optimizer: what is trained, and how.
+        shadow: averaged weights; empty when EMA is off.
+        scalars: JSON values to remember; the plain random states are added.
+        keep: see `capture_weights`.
+    """
+    tensors, plain = capture_rng()
+    return TrainingState(
+        step=step,
+        weights=capture_weights(module, keep),
+        ema=cpu_copies(shadow, keep),
+        optimizer=capture_optimizer(module, optimizer, keep),
+        rng=tensors,
+        scalars={**scalars, "rng": plain},
+    )
+
+
+def restore_state(
+    state: TrainingState, module: nn.Module, optimizer: torch.optim.Optimizer, shadow: dict[str, Tensor]
+) -> None:
+    """Put a snapshot back into live objects; see the functions below for what is refused."""
+    restore_weights(module, state.weights)
+    restore_ema(shadow, state.ema)
+    restore_optimizer(module, optimizer, state.optimizer)
+    restore_rng(state.rng, state.scalars["rng"])
+
+
+def capture_weights(module: nn.Module, keep: bool = True) -> dict[str, Tensor]:
+    """Copies (on the CPU) of the parameters that learn and of the buffers beside them (batch norm).
+
+    Args:
+        module: what is trained.
+        keep: False = take part in gathering sharded weights, but return nothing (all processes but the main one).
+    """
     tensors: dict[str, Tensor] = dict(trainable_parameters(module))
     for prefix, part in module.named_modules():
         if any(weight.requires_grad for weight in part.parameters(recurse=False)):
             for name, buffer in part.named_buffers(recurse=False):
                 if name not in part._non_persistent_buffers_set:
                     tensors[f"{prefix}.{name}".lstrip(".")] = buffer
-    return cpu_copies(tensors)
+    return cpu_copies(tensors, keep)
 
 
-def cpu_copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Detached, contiguous copies on the CPU, safe to write while training goes on."""
-    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+def cpu_copies(tensors: dict[str, Tensor], keep: bool = True) -> dict[str, Tensor]:
+    """Detached, whole, contiguous copies on the CPU, safe to write while training goes on; `keep` as above."""
+    copies = {}
+    for name, value in tensors.items():
+        value = whole(value.detach())
+        if keep:
+            copies[name] = value.cpu().clone().contiguous()
+    return copies
 
 
 def restore_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -69,7 +118,7 @@ def copy_into(module: nn.Module, weights: dict[str, Tensor], origin: str) -> Non
                 "use the model configuration that the weights were trained in."
             )
     for name, value in weights.items():
-        own[name].copy_(value)
+        own[name].copy_(cut_like(value, own[name]))
 
 
 def load_trained(module: nn.Module, path: str | Path) -> nn.Module:
@@ -104,13 +153,13 @@ def frozen_fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def capture_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors under "<parameter name>/<slot>"."""
+def capture_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, keep: bool = True) -> dict[str, Tensor]:
+    """The optimiser's tensors under "<parameter name>/<slot>"; `keep` as in `capture_weights`."""
     slots = {}
     for name, weight in trainable_parameters(module).items():
         for slot, value in optimizer.state.get(weight, {}).items():
             slots[f"{name}/{slot}"] = torch.as_tensor(value)
-    return cpu_copies(slots)
+    return cpu_copies(slots, keep)
 
 
 def restore_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, slots: dict[str, Tensor]) -> None:
@@ -121,7 +170,7 @@ def restore_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, slots
         name, slot = key.rsplit("/", 1)
         if name not in weights:
             raise NovaError(f"the checkpoint's optimiser knows {name!r}, which this model does not learn.")
-        optimizer.state[weights[name]][slot] = value.to(weights[name].device, copy=True)
+        optimizer.state[weights[name]][slot] = cut_like(value.clone(), weights[name])
 
 
 def restore_ema(shadow: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
@@ -129,7 +178,7 @@ def restore_ema(shadow: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     for name in shadow:
         if name not in saved:
             raise NovaError(f"the checkpoint has no average of {name!r}; resume with the same ema setting.")
-        shadow[name].copy_(saved[name])
+        shadow[name].copy_(cut_like(saved[name], shadow[name]))
 
 
 def capture_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:

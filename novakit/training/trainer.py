@@ -3,56 +3,55 @@
 A task says what is learned (`Task`), a `TrainConfig` how, and `Trainer(task, config, folder).fit()` does it.
 Whatever the run draws at random depends on (seed, step) or is stored, so a killed and resumed run gives the
 same losses and weights, bit for bit, as one that was never interrupted (same machine, same thread count).
-"""
+With `Processes.start()` the same loop runs in several processes: the main one writes, all decide together."""
 
 import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from novakit.errors import NovaError
-from novakit.files import atomic_path, atomic_write_json, require_writable_folder
-from novakit.training.checkpoint import latest_checkpoint, write_checkpoint
-from novakit.training.config import TrainConfig, check_same_run, check_same_settings, learning_rate
+from novakit.files import atomic_write_json, require_writable_folder
+from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, write_checkpoint, write_weights
+from novakit.training.config import TrainConfig, better_score, check_same_run, check_same_settings, learning_rate
+from novakit.training.distributed import Processes, mean_of
+from novakit.training.distributed_logs import open_log
+from novakit.training.distributed_sharding import whole
 from novakit.training.ema import WeightAverage, trainable_parameters
-from novakit.training.optimizer import check_parameters, make_optimizer
+from novakit.training.optimizer import check_parameters, checkpoint_gradients, make_optimizer
 from novakit.training.run_folder import RunLock, RunLog, StopSignals, write_clips
 from novakit.training.state import (
     TrainingState,
-    capture_optimizer,
-    capture_rng,
+    capture_state,
     capture_weights,
-    cpu_copies,
     frozen_fingerprint,
     preserved_rng,
-    restore_ema,
-    restore_optimizer,
-    restore_rng,
-    restore_weights,
+    restore_state,
     seed_everything,
 )
 from novakit.training.task import Task
+
+TIME_IS_UP, CHECKPOINT_FAILED = 1, 99  # reasons to stop beside the signals 2 and 15
 
 
 class Trainer:
     """Trains a task in a folder: checkpoints/, log.jsonl, tensorboard/, samples/, last.safetensors, best."""
 
-    def __init__(self, task: Task, config: TrainConfig, folder: str | Path) -> None:
+    def __init__(self, task: Task, config: TrainConfig, folder: str | Path, processes: Processes | None = None) -> None:
         self.task, self.config = task, config
-        self.folder = Path(folder)
+        self.folder, self.processes = Path(folder), processes or Processes()
         if config.gradient_checkpointing:
-            if not hasattr(task.module, "enable_gradient_checkpointing"):
-                raise NovaError(f"{type(task.module).__name__} cannot checkpoint gradients; set it to False.")
-            task.module.enable_gradient_checkpointing()
+            checkpoint_gradients(task.module)
+        self.frozen = frozen_fingerprint(task.module)
+        self.processes.wrap(task)
+        self.writer = CheckpointWriter(config.background_checkpoints)
         self.parameters = trainable_parameters(task.module)
         check_parameters(self.parameters)
         self.device = next(iter(self.parameters.values())).device
@@ -61,6 +60,7 @@ class Trainer:
         self.step = 0  # updates done
         self.best: float | None = None
         self.window: list[dict[str, float]] = []  # updates since the last log line
+        self.open_log = open_log  # what makes the log of a sitting
         self.stop_reason = ""  # "done", "minutes" or "signal" after fit
 
     def fit(
@@ -81,30 +81,40 @@ class Trainer:
                 damaged checkpoints, or a folder in use.
             SystemExit, KeyboardInterrupt: after saving, when SIGTERM or SIGINT came.
         """
-        require_writable_folder(self.folder)
-        with RunLock(self.folder), preserved_rng(), StopSignals() as signals:
+        together = self.processes
+        together.on_main(lambda: require_writable_folder(self.folder))
+        with together.watch(self.folder), ExitStack() as stack:
+            together.on_main(lambda: stack.enter_context(RunLock(self.folder)))
+            stack.enter_context(preserved_rng())
+            signals = stack.enter_context(StopSignals())
             self._start(resume, tuple(accept_changes))
-            log = RunLog(self.folder, self.step)
+            log = self.open_log(self.folder, self.step, together)
             try:
-                self._loop(log, signals, progress)
+                self._loop(log, signals, progress and together.is_main)
+                together.on_main(self.writer.wait)
             finally:
+                self.writer.finish()
                 log.close()
         signals.reraise()
         return log.history
 
     def _start(self, resume: bool, accept_changes: tuple[str, ...]) -> None:
         """Load the newest valid checkpoint, or seed everything and write checkpoint 0."""
+        state = self.processes.share_state(self.processes.on_main(lambda: self._find_state(resume)))
+        if state is not None:
+            return self._restore(state, accept_changes)
+        seed_everything(self.config.seed)
+        self._save_checkpoint()
+
+    def _find_state(self, resume: bool) -> TrainingState | None:
+        """The newest valid checkpoint, None in an empty folder; refuses to start over silently."""
         traces = [name for name in ("checkpoints", "log.jsonl") if (self.folder / name).exists()]
         if traces and not resume:
             raise NovaError(f"{self.folder} already holds a run; pass resume=True or an empty folder.")
         state = latest_checkpoint(self.folder / "checkpoints")
-        if state is not None:
-            self._restore(state, accept_changes)
-            return
-        if "log.jsonl" in traces:
+        if state is None and "log.jsonl" in traces:
             raise NovaError(f"{self.folder} has a log but no checkpoint; restore it or use an empty folder.")
-        seed_everything(self.config.seed)
-        self._save_checkpoint()
+        return state
 
     def _loop(self, log: RunLog, signals: StopSignals, progress: bool) -> None:
         started, config = time.monotonic(), self.config
@@ -116,13 +126,23 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 self._report(log, bar)
-                over = config.minutes is not None and time.monotonic() - started >= 60 * config.minutes
-                stop = signals.caught is not None or over
+                stop = self._agree_to_stop(signals, minutes=(time.monotonic() - started) / 60)
                 if stop or self._due(config.checkpoint_every):
                     self._save_checkpoint()
                 if stop and self.step < config.steps:
                     self.stop_reason = "signal" if signals.caught is not None else "minutes"
                     break
+
+    def _agree_to_stop(self, signals: StopSignals, minutes: float) -> int:
+        """0 to go on, or the reason that any process has, which then is the reason of all."""
+        over = self.config.minutes is not None and minutes >= self.config.minutes
+        own = CHECKPOINT_FAILED if self.writer.failed else signals.caught or over * TIME_IS_UP
+        agreed = int(self.processes.largest(own))
+        if agreed == CHECKPOINT_FAILED:
+            self.processes.on_main(self.writer.wait)  # raises in all
+        if agreed > TIME_IS_UP:
+            signals.caught = agreed
+        return agreed
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.steps)
@@ -130,128 +150,111 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One update: gradients of `accumulate` batches, guard, clip, AdamW, average.
 
-        Batch i of update s has the index s * accumulate + i, so the step is the data position.
-
-        Returns:
-            The mean of the loss and of the task's numbers, with "lr" and "grad_norm".
+        Batch i of update s has the index s * accumulate + i, so the step is the data position. Returns the mean of
+        loss and numbers over batches and processes, with "lr" and "grad_norm".
         """
-        count, batches = self.config.accumulate, []
-        for index in range(self.step * count, (self.step + 1) * count):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss, numbers = self.task.loss(index)
-            self._guard(loss.detach(), "loss")
-            (loss / count).backward()
-            batches.append({"loss": loss.item(), **{name: float(number) for name, number in numbers.items()}})
-        norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.grad_clip or math.inf)
-        self._guard(norm, "gradient")
+        if hasattr(self.task, "prepare"):
+            self.processes.together(lambda: self.task.prepare(self.step))
+        numbers, faults = self._gradients()
+        self._guard(numbers["loss"], "loss", faults)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.grad_clip or math.inf)).item()
+        self._guard(norm, "gradient", [])
         rate = learning_rate(self.config, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(self.step)
-        return {**_mean(batches), "lr": rate, "grad_norm": norm.item()}
+        return {**numbers, "lr": rate, "grad_norm": norm}
 
-    def _guard(self, value: Tensor, what: str) -> None:
-        """Stop before the update when a number is NaN or infinite."""
-        if not torch.isfinite(value).all():
+    def _gradients(self) -> tuple[dict[str, float], list[str]]:
+        """Backward passes of one update; the mean numbers, and where this process met a loss that is no number."""
+        count, batches, faults = self.config.accumulate, [], []
+        network = getattr(self.task, "network", None)
+        for index in range(self.step * count, (self.step + 1) * count):
+            with self.processes.accumulating(network, last=(index + 1) % count == 0):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                    loss, numbers = self.task.loss(index)
+                (loss / count).backward()
+            batches.append({"loss": loss.item(), **{name: float(number) for name, number in numbers.items()}})
+            if not math.isfinite(batches[-1]["loss"]):
+                faults.append(getattr(self.task, "blame", "batch {}".format)(index))
+        return self.processes.mean(mean_of(batches)), faults
+
+    def _guard(self, value: float, what: str, faults: list[str]) -> None:
+        """Stop before the update, in all processes, when a number is NaN or infinite; name where it came from."""
+        if not math.isfinite(value):
             self.optimizer.zero_grad(set_to_none=True)
+            places = f" ({'; '.join(found)})" if (found := self.processes.gather(faults)) else ""
             raise NovaError(
-                f"the {what} of step {self.step} is {value.item()}: stopped before the update. The last good "
+                f"the {what} of step {self.step} is {value}: stopped before the update{places}. The last good "
                 f"checkpoint is in {self.folder}/checkpoints; lower lr or grad_clip, or look at that batch."
             )
 
     def _report(self, log: RunLog, bar: tqdm) -> None:
         """Write the log line and the validation that are due after this update."""
         if self._due(self.config.log_every):
-            numbers, self.window = _mean(self.window), []
+            numbers, self.window = mean_of(self.window), []
             log.write(self.step, numbers, "train")
             bar.set_postfix(loss=f"{numbers['loss']:.4f}", lr=f"{numbers['lr']:.1e}")
-        if self._due(self.config.validate_every):
-            scores = self._validate()
-            if scores:
-                log.write(self.step, scores, "validation")
-                self._keep_best(scores)
+        if self._due(self.config.validate_every) and (scores := self._validate()):
+            log.write(self.step, scores, "validation")
+            self._keep_best(scores)
 
     def _validate(self) -> dict[str, float]:
         """Scores of the averaged weights; leaves weights, mode and random state as they were."""
-        validate = getattr(self.task, "validate", None)
-        render = getattr(self.task, "validation_clips", None)
+        validate, render = (getattr(self.task, name, None) for name in ("validate", "validation_clips"))
         self.task.module.eval()
         with preserved_rng(), torch.no_grad(), self.average.applied():
             scores = validate(self.step) if validate else {}
             clips = render(self.step) if render else {}
-        write_clips(self.folder / "samples" / f"step-{self.step:06d}", clips)
+        folder = self.folder / "samples" / f"step-{self.step:06d}"
+        self.processes.on_main(lambda: write_clips(folder, clips))
         self.task.module.train()
-        return scores or {}
+        return self.processes.share(scores or {})  # one verdict: processes may differ in the last bits
 
     def _keep_best(self, scores: dict[str, float]) -> None:
         """Write best.safetensors when the chosen metric is the best so far."""
-        metric, sign = self.config.best_metric, 1 if self.config.best_direction == "max" else -1
-        if metric is None:
-            return
-        if metric not in scores:
-            raise NovaError(f"best_metric {metric!r} is not among the validation metrics {sorted(scores)}.")
-        value = float(scores[metric])
-        if math.isfinite(value) and (self.best is None or sign * value > sign * self.best):
-            self.best = value
+        value = better_score(self.config, scores, self.best)
+        if value is not None:
+            self.best, best = value, {"step": self.step, self.config.best_metric: value}
             self.save_weights(self.folder / "best.safetensors")
-            atomic_write_json(self.folder / "best.json", {"step": self.step, metric: value})
+            self.processes.on_main(lambda: atomic_write_json(self.folder / "best.json", best))
 
     def save_weights(self, path: str | Path) -> Path:
         """Write the weights for use (the averaged ones when EMA is on) as safetensors, atomically."""
         with self.average.applied():
-            weights = capture_weights(self.task.module)
-        with atomic_path(path) as partial:
-            try:
-                save_file(weights, partial, metadata={"step": str(self.step)})
-            except (OSError, SafetensorError) as error:
-                raise NovaError(f"{path} could not be written ({error}); free disk space, then resume.") from error
+            weights = capture_weights(self.task.module, self.processes.is_main)
+        self.processes.on_main(lambda: write_weights(path, weights, self.step))
         return Path(path)
 
     def _settings(self) -> dict[str, Any]:
         """What must be the same on resume beside the config: the task's settings and the frozen weights."""
-        settings = {
-            **getattr(self.task, "settings", {}),
-            "frozen_weights": frozen_fingerprint(self.task.module),
-        }
+        settings = {**getattr(self.task, "settings", {}), "frozen_weights": self.frozen}
         return json.loads(json.dumps(settings))  # as a checkpoint gives them back: tuples become lists
 
     def _save_checkpoint(self) -> None:
-        tensors, plain = capture_rng()
-        scalars = {
-            "config": asdict(self.config),
-            "settings": self._settings(),
-            "rng": plain,
-            "best": self.best,
-            "window": self.window,
-        }
-        state = TrainingState(
-            step=self.step,
-            weights=capture_weights(self.task.module),
-            ema=cpu_copies(self.average.shadow),
-            optimizer=capture_optimizer(self.task.module, self.optimizer),
-            rng=tensors,
-            scalars=scalars,
-        )
+        """Take a snapshot, and write it now or in the background; only the main process keeps one."""
+        scalars = {"config": asdict(self.config), "settings": self._settings()}
+        scalars |= {"best": self.best, "window": list(self.window)}
+        live = (self.task.module, self.optimizer, self.average.shadow)
+        state = capture_state(self.step, *live, scalars, self.processes.is_main)
+        self.processes.on_main(lambda: self.writer.submit(lambda: self._write(state)))
+
+    def _write(self, state: TrainingState) -> None:
         write_checkpoint(self.folder / "checkpoints", state, self.config.keep)
-        self.save_weights(self.folder / "last.safetensors")
+        self._write_last(state)
+
+    def _write_last(self, state: TrainingState) -> None:
+        """The weights for use, and what else the task makes of them."""
+        weights = {**state.weights, **state.ema}
+        write_weights(self.folder / "last.safetensors", weights, state.step)
+        if hasattr(self.task, "export"):
+            self.task.export(weights, self.folder)
 
     def _restore(self, state: TrainingState, accept_changes: tuple[str, ...]) -> None:
         check_same_run(state.scalars["config"], self.config, accept_changes)
         check_same_settings(state.scalars["settings"], self._settings(), accept_changes)
-        restore_weights(self.task.module, state.weights)
-        restore_ema(self.average.shadow, state.ema)
-        restore_optimizer(self.task.module, self.optimizer, state.optimizer)
-        restore_rng(state.rng, state.scalars["rng"])
-        self.step = state.step
-        self.best = state.scalars["best"]
-        self.window = state.scalars["window"]
-        self.save_weights(self.folder / "last.safetensors")  # a kill may have left an older one
-
-
-def _mean(records: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of every key over the records that have it."""
-    keys = dict.fromkeys(key for record in records for key in record)
-    columns = {key: [record[key] for record in records if key in record] for key in keys}
-    return {key: math.fsum(column) / len(column) for key, column in columns.items()}
+        restore_state(state, self.task.module, self.optimizer, self.average.shadow)
+        self.step, self.best, self.window = state.step, state.scalars["best"], state.scalars["window"]
+        self.processes.on_main(lambda: self._write_last(state))  # a kill may have left an older one
