@@ -21,9 +21,9 @@ def bench(suite: str = "cpu", out: Path | None = None, minutes: float | None = N
     """Run a suite, print a table, write JSON after every measurement.
 
     Args:
-        suite: "cpu" (what a student waits for; minutes), "clips" (keyframes, masks, long and large clips; about half an
-            hour), "scaling" (cost against frames, size and keyframes at nano size; minutes) or "gpu" (full size on one
-            CUDA card).
+        suite: "cpu" (what a student waits for; minutes), "clips" (keyframes, masks, long and large clips; a quarter
+            of an hour), "scaling" (cost against frames, size and keyframes at nano size; minutes) or "gpu" (full size
+            on one CUDA card).
         out: JSON file, or a folder, in which the file is called SUITE_bench.json; or None. "gpu" goes on where the file
             stops.
         minutes: start no further measurement after this time; None = no limit.

@@ -1,4 +1,4 @@
-"""The suite "clips": keyframes, masks, long and large clips, each in a process of its own. About half an hour.
+"""The suite "clips": keyframes, masks, long and large clips, each in a process of its own. About a quarter of an hour.
 
 Rates are frames by the wall time of whole calls, decoding and writing included. Source: ours.
 """
