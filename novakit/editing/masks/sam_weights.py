@@ -79,7 +79,7 @@ def _find(model: str | Path, download: bool) -> Path:
         if not download:
             raise NovaError(
                 f"the weights of SAM 2 are missing: {model} is neither a folder nor in the hub's cache ({about}). "
-                f"Fetch them with `{fetch_command(str(model))}`, pass download=True, or use optical flow, "
+                f"Fetch them with `{fetch_command(str(model))}` (in Python also download=True), or use optical flow, "
                 "which needs none."
             ) from error
     notice(f"fetching {model} ({about}).")
