@@ -91,7 +91,7 @@ def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> 
             f"or run on a GPU machine after `{fetch_command(preset)}` ({WAN_SIZES})."
         )
     choice = choose_device(device)
-    folder = _find_base(preset, base)
+    folder = find_base(preset, base)
     transformer = load_base(folder, choice.dtype, **preset.dense)
     if dense is not None:
         load_dense(transformer, dense)
@@ -103,7 +103,7 @@ def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> 
     return pipe.to(choice.device)
 
 
-def _find_base(preset: Preset, base: Any) -> Path:
+def find_base(preset: Preset, base: Any) -> Path:
     """The folder of the base: given, or in the hub's cache. Never downloads."""
     if base is not None and Path(base).is_dir():
         return Path(base)

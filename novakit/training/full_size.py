@@ -187,6 +187,7 @@ def build_model(
     Raises:
         NovaError: missing or damaged weights, or a dense file of another base.
     """
+    from novakit.editing.loading import find_base
     from novakit.models.weights import load_base, load_dense
     from novakit.paths import shipped_weights
 
@@ -199,15 +200,6 @@ def build_model(
     else:
         model = load_base(find_base(preset, base), dtype, **preset.dense)
     return model if dense is None else load_dense(model, dense)
-
-
-def find_base(preset: Preset, base: str | Path | None) -> Path:
-    """The folder of the published base: given, or in the hub's cache; never downloads."""
-    if base is not None and Path(base).is_dir():
-        return Path(base)
-    from novakit.editing import loading
-
-    return loading._find_base(preset, base)
 
 
 def place(model: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:
