@@ -35,9 +35,9 @@ def keyframe_indices(num_frames: int, interval: int) -> list[int]:
     return list(range(0, num_frames, interval))
 
 
-def held_out_scenes(ids: list[int]) -> SceneBatch:
-    """Held-out scenes; the five kinds of edit take turns."""
-    parts = [render_scenes([i], split="test", edit=EDITS[i % len(EDITS)]) for i in ids]
+def held_out_scenes(ids: list[int], num_frames: int = 33) -> SceneBatch:
+    """Held-out scenes of T frames; the five kinds of edit take turns."""
+    parts = [render_scenes([i], split="test", edit=EDITS[i % len(EDITS)], num_frames=num_frames) for i in ids]
 
     def cat(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])

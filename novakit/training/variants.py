@@ -37,7 +37,7 @@ from novakit.training.variant_data import open_store, recipe_of
 from novakit.training.variant_tasks import ConcatTask, ShallowTask
 
 STEPS = 500  # with the examples about 14 minutes of one core; 10 for "add" and "paired", 20 for "token_concat"
-SHARDS = 160  # 1120 clips
+SHARDS = 160  # 1,120 clips: every four shards hold 28
 FINISHED = "variant.json"  # written when the last step is done; `load_variant` asks for it
 
 
@@ -51,6 +51,7 @@ class Variant:
     store: str  # the variant whose examples it reads, and in whose folder they lie
     model: Callable[[NovaTransformer3DModel], nn.Module]  # a fresh model around a copy of the shipped base
     task: type[NovaTask] = NovaTask
+    shards: int | None = None  # of the store, the first ones; None = SHARDS
     lr: float = RECIPE["nova"].lr  # peak learning rate; weights that have learned before want less
 
 
@@ -88,6 +89,8 @@ VARIANTS: dict[str, Variant] = {
             "reference",
             partial(_fresh_nova, dense_injection="add"),
         ),
+        Variant("clips_28", "28 clips", "limit: size of the training set", "reference", _fresh_nova, shards=4),
+        Variant("clips_112", "112 clips", "limit: size of the training set", "reference", _fresh_nova, shards=16),
         Variant("no_degradation", "clean keyframes, the source is the target", "C10", "no_degradation", _fresh_nova),
         Variant(
             "paired",
@@ -164,7 +167,8 @@ def train_variant(
     (root / name / FINISHED).unlink(missing_ok=True)  # until the last step is done again
     trainer.fit(resume=resume, progress=progress, accept_changes=("steps", "shards"))
     if trainer.stop_reason == "done":
-        about = {"variant": name, "steps": trainer.step, "shards": SHARDS, "batch": BATCH, "lr": variant.lr}
+        shards = variant.shards or SHARDS
+        about = {"variant": name, "steps": trainer.step, "shards": shards, "batch": BATCH, "lr": variant.lr}
         about |= {"parameters": _count(trainer.parameters.values()), "base": _fingerprint(pipe.transformer.base)}
         atomic_write_json(root / name / FINISHED, about)
     return root / name
@@ -211,7 +215,7 @@ def trained_parameters(name: str, pipe) -> int:
 def _task(variant: Variant, pipe, root: Path, progress: bool) -> NovaTask:
     """The task of a variant on its own store of examples, which is completed first."""
     folder, vae = root / variant.store / "store", pipe.vae.requires_grad_(False)
-    counts = {"val": VAL_SHARDS, "train": SHARDS}
+    counts = {"val": VAL_SHARDS, "train": variant.shards or SHARDS}
     stores = {split: open_store(folder, variant.store, count, split, vae) for split, count in counts.items()}
     for split, store in stores.items():
         with tqdm(total=store.num_shards, desc=f"{variant.store}: {split} examples", disable=not progress) as bar:
@@ -222,7 +226,7 @@ def _task(variant: Variant, pipe, root: Path, progress: bool) -> NovaTask:
         lambda step: loaded.batch(step, BATCH),
         NovaTaskConfig(seed=RECIPE["nova"].seed),
         validation=[held_out.batch(step, 4, crop_share=0.0) for step in range(4)],
-        settings={"variant": variant.name, "shards": SHARDS, "batch": BATCH, "examples": recipe_of(vae)},
+        settings={"variant": variant.name, "shards": counts["train"], "batch": BATCH, "examples": recipe_of(vae)},
     )
 
 

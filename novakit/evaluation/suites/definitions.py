@@ -11,6 +11,7 @@ from typing import Any
 
 from novakit.errors import NovaError
 from novakit.evaluation.suites.given import degraded, faulty, painted, whole_frame_style
+from novakit.evaluation.suites.long_clips import LONG, edit_in_windows
 from novakit.evaluation.suites.notes import NOTES
 from novakit.evaluation.suites.rows import (
     INTERPOLATION,
@@ -26,7 +27,8 @@ from novakit.evaluation.suites.running import Plan
 
 FULL = (64, 3)  # scenes and seeds of NOVA's own rows and of baselines that need no tuning
 SMALL = (16, 1)  # of rows that tune per clip, and of robustness
-DECIDING = (64, 1)  # of rows that only a claim compares: 16 scenes would leave "not worse" undecided
+ONE_SEED = (64, 1)  # of baselines without tuning and of small trainings: 16 scenes would leave "not worse" undecided
+TRAINING_SETS = {"clips_28": "28", "clips_112": "112", "reference": "1,120"}  # variant -> clips it learned from
 INTERVALS = (4, 8, 12, 16, 20)
 TRAINED_AT_8 = (8, 12, 16, 20)  # intervals at which the weights trained at 8 are measured
 DEGRADED = (0.25, 0.5, 1.0)  # strength of the operations of eq. 2
@@ -60,7 +62,8 @@ def baseline_row(baseline: Any) -> Row:
 
 def _table1(baselines: Mapping[str, Any]) -> list[Plan]:
     rows = [NOVA, *(baseline_row(baseline) for baseline in baselines.values()), *REFERENCES]
-    return [Plan(row, *(SMALL if row.tunes else FULL)) for row in rows]
+    own = {NOVA.name, *(row.name for row in REFERENCES)}
+    return [Plan(row, *(FULL if row.name in own else SMALL if row.tunes else ONE_SEED)) for row in rows]
 
 
 def _nova(name: str, title: str, **changes: Any) -> Row:
@@ -109,7 +112,19 @@ def _robustness() -> list[Plan]:
     ]
     spaced = [_at(row, k) for row in (NOVA, INTERPOLATION) for k in INTERVALS]
     rest = [row for row in REFERENCES if row.name != "interpolation"]
-    return [Plan(row, *SMALL) for row in [*spaced, *spoilt, *others, *rest]]
+    sizes = [_on_clips(name) for name in TRAINING_SETS]
+    plans = [Plan(row, *SMALL) for row in [*spaced, *_long(), *spoilt, *others, *rest]]
+    return [*plans, *(Plan(row, *ONE_SEED) for row in sizes)]
+
+
+def _long() -> list[Row]:
+    """Clips of 81 frames in three windows, at every interval."""
+    kinds = {"long_nova": ("NOVA", edit_in_windows), "long_interpolation": ("interpolated keyframes", interpolated)}
+    return [
+        Row(f"{name}_at_{k}", f"{title}, {LONG} frames, interval {k}", edit, num_frames=LONG, interval=k)
+        for name, (title, edit) in kinds.items()
+        for k in INTERVALS
+    ]
 
 
 def _trained(variant: str, name: str, title: str, **changes: Any) -> Row:
@@ -123,6 +138,11 @@ def _trained(variant: str, name: str, title: str, **changes: Any) -> Row:
     return _nova(name, title, weights=variant, parameters=parameters, **changes)
 
 
+def _on_clips(name: str) -> Row:
+    """The full recipe on a training set of TRAINING_SETS."""
+    return _trained(name, name, f"small training: the full recipe, {TRAINING_SETS[name]} clips")
+
+
 def _variants() -> list[Plan]:
     """Rows that need small trainings of their own; only claims ask for them."""
     eight = [
@@ -132,22 +152,22 @@ def _variants() -> list[Plan]:
     spoilt = degraded(HALF)
     rows = [
         *eight,
-        _trained("reference", "reference", "small training: the full recipe"),
+        _on_clips("reference"),
         _trained("add", "add", "small training: dense features added"),
         _trained("reference", "reference_degraded", "the full recipe, degraded keyframes", keyframes=spoilt),
         _trained(
             "no_degradation", "no_degradation_degraded", "trained without degradations, the same", keyframes=spoilt
         ),
     ]
-    return [Plan(row, *DECIDING) for row in rows]
+    return [Plan(row, *ONE_SEED) for row in rows]
 
 
 def _claims(baselines: Mapping[str, Any]) -> list[Plan]:
-    """Every row that a claim compares, as large as its table makes it; those of no table on DECIDING."""
+    """Every row that a claim compares, as large as its table makes it; those of no table on ONE_SEED."""
     from novakit.evaluation.suites.claims import CLAIMS
 
     wanted = {name for claim in CLAIMS.values() for name in claim.rows}
-    alone = [Plan(plan.row, *DECIDING) for plan in _robustness()]
+    alone = [Plan(plan.row, *ONE_SEED) for plan in _robustness()]
     found = {plan.row.name: plan for plan in [*alone, *_variants(), *_table2(), *_table1(baselines)]}
     return [plan for name, plan in found.items() if name in wanted]
 
@@ -156,8 +176,11 @@ SUITES = ("table1", "table2", "robustness", "claims")
 FAMILIES: dict[str, tuple[str, ...]] = {
     "NOVA": tuple(_at(NOVA, k).name for k in INTERVALS),
     "interpolated keyframes": tuple(_at(INTERPOLATION, k).name for k in INTERVALS),
+    f"NOVA, {LONG} frames": tuple(f"long_nova_at_{k}" for k in INTERVALS),
+    f"interpolated keyframes, {LONG} frames": tuple(f"long_interpolation_at_{k}" for k in INTERVALS),
     "degraded": ("nova", *(f"degraded_{s:g}" for s in DEGRADED)),
     "faulty": ("nova", *(f"faulty_{f:g}" for f in FAULTY)),
+    "training set": tuple(TRAINING_SETS),
 }
 
 
@@ -167,7 +190,7 @@ def get_suite(name: str, baselines: Mapping[str, Any], scenes: int | None = None
     Args:
         name: one of SUITES.
         baselines: of `novakit.evaluation.baselines.BASELINES`.
-        scenes, seeds: for every row; None = each row's own (FULL, SMALL or DECIDING).
+        scenes, seeds: for every row; None = each row's own (FULL, SMALL or ONE_SEED).
 
     Raises:
         NovaError: no suite of that name, or numbers below 1.

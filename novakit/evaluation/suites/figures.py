@@ -73,16 +73,15 @@ def _dot(axis, row: Mapping[str, Any], metric: str, place: float, colour: str) -
 
 
 def _curves(plt, report: Mapping[str, Any]):
-    """Above: against the keyframe interval; below: against corruption, quality in against out, the other rows."""
+    """Above: against the keyframe interval; below: corruption, quality in against out, single rows; right: clips."""
     table = {name: row for name, row in report["table"].items() if "missing" not in row and row["scenes"]}
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(17, 7.5), layout="constrained")
     for axis, (column, label) in zip(axes[0], CURVES.items()):
-        for family in ("NOVA", "interpolated keyframes"):
-            rows = [table[name] for name in report["families"][family] if name in table]
-            colour = NOVA_COLOUR if family == "NOVA" else REFERENCE_COLOUR
-            _curve(axis, [row["interval"] for row in rows], rows, column, family, colour)
+        _intervals(axis, report["families"], table, column)
         axis.set(xlabel="keyframe interval (frames)", title=label)
         axis.legend(fontsize=8)
+    for axis, column in zip(axes[:, 3], ("BG-SSIM", "between_psnr")):
+        _training_set(axis, report["families"], table, column)
     _corruption(axes[1, 0], report["families"], table)
     _quality(axes[1, 1], report["families"], table)
     _others(axes[1, 2], table)
@@ -92,9 +91,26 @@ def _curves(plt, report: Mapping[str, Any]):
     return figure
 
 
-def _curve(axis, x: list[float], rows: list[Mapping], column: str, label: str, colour: str) -> None:
+def _intervals(axis, families: Mapping[str, tuple[str, ...]], table: Mapping[str, Mapping], column: str) -> None:
+    """Solid: clips of one window; dashed: long ones."""
+    for family, names in families.items():
+        if family.startswith(("NOVA", "interpolated")):
+            rows = [table[name] for name in names if name in table]
+            colour = NOVA_COLOUR if family.startswith("NOVA") else REFERENCE_COLOUR
+            style = "o--" if "," in family else "o-"
+            _curve(axis, [row["interval"] for row in rows], rows, column, family, colour, style)
+
+
+def _training_set(axis, families: Mapping[str, tuple[str, ...]], table: Mapping[str, Mapping], column: str) -> None:
+    rows = [table[name] for name in families["training set"] if name in table]
+    clips = [float(row["title"].split()[-2].replace(",", "")) for row in rows]
+    _curve(axis, clips, rows, column, "small trainings", "tab:green")
+    axis.set(xlabel="clips in the training set", title=CURVES[column], xscale="log")
+
+
+def _curve(axis, x: list[float], rows: list[Mapping], column: str, label: str, colour: str, style: str = "o-") -> None:
     points = [(at, row) for at, row in zip(x, rows) if row.get(column) is not None]
-    axis.plot([at for at, _ in points], [row[column] for _, row in points], "o-", color=colour, label=label)
+    axis.plot([at for at, _ in points], [row[column] for _, row in points], style, color=colour, label=label)
     bounded = [(at, row["intervals"][column]) for at, row in points if column in row.get("intervals", {})]
     if bounded:
         low, high = ([bounds[end] for _, bounds in bounded] for end in ("low", "high"))

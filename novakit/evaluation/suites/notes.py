@@ -35,7 +35,14 @@ BLURRED = (
     "only. The row *blurred source* is what went in. *sharpness*: steps from pixel to pixel in the background, the "
     "source's = 1."
 )
-LENGTH = "Clips have 33 frames, one window; with keyframe interval 20 frames 21 to 32 hold the last keyframe, frame 20."
+LENGTH = (
+    "Clips have 33 frames, one window of the network: with keyframe interval 20 frames 21 to 32 hold the last "
+    "keyframe, frame 20. Rows of 81 frames are edited in three overlapping windows, as `novakit edit` does."
+)
+SIZES = (
+    "*small training: the full recipe, N clips*: as many updates as all small trainings of the claims, on the first N "
+    "clips; 64 scenes, one seed."
+)
 EDITORS = (
     "*offline editor* and *poster style* are two styles of one program, each measured against its own fault-free "
     "work on every frame. That shows whether NOVA minds the style of the keyframes (soft shading, or flat steps "
@@ -60,6 +67,6 @@ SHARED = "Rows that other suites hold too were measured once, and stand in the f
 NOTES: dict[str, tuple[str, ...]] = {
     "table1": (FAIR, SECONDS, BASELINES),
     "table2": (FAIR, SECONDS, EDITED, STEADY, BLURRED),
-    "robustness": (FAIR, SECONDS, LENGTH, EDITORS, CORRUPTED, STYLE),
+    "robustness": (FAIR, SECONDS, LENGTH, EDITORS, CORRUPTED, STYLE, SIZES),
     "claims": (DECIDED, SHARED),
 }

@@ -22,6 +22,7 @@ from novakit.models import decode_latents, encode_clip
 
 BATCH = 4
 INTERVAL = 8  # keyframe interval of every row that does not say another
+NUM_FRAMES = 33  # T of every row that does not say another: one window of the preset
 IRREGULAR_GAPS = (4, 12)  # range of the gaps where keyframes lie at irregular places
 BLUR_SIGMA = 2.0  # pixels, of the source that the dense branch reads in the row "blurred dense input"
 
@@ -38,6 +39,7 @@ class Row:
     title: str
     edit: Callable[[Any, Any], Tensor]  # (pipe, EditTask) -> (B, 3, T, H, W) in [-1, 1]
     keyframes: KeyframeMaker = from_truth
+    num_frames: int = NUM_FRAMES  # T of its clips
     interval: int = INTERVAL  # frames; the irregular row draws its own
     irregular: bool = False  # keyframes at irregular places, others in every scene
     weights: str | None = None  # name of a training variant; None = the pipeline's own weights

@@ -47,7 +47,7 @@ class Bench:
     judge: Judge
     steps: int
     load_variant: Callable[..., Any]  # (name, pipe=...) -> NovaEditPipeline with the variant's weights
-    render: Callable[[list[int]], SceneBatch] = held_out_scenes
+    render: Callable[[list[int], int], SceneBatch] = held_out_scenes  # (scenes, T)
     noise: Callable[[Any, SceneBatch, int], Tensor] = start_noise
     pipes: dict[str, Any] = field(default_factory=dict)  # loaded variants
     missing: dict[str, str] = field(default_factory=dict)  # variant -> why it cannot be loaded
@@ -128,7 +128,7 @@ def edit_and_score(pipe: Any, chunk: Chunk, bench: Bench) -> list[dict]:
     Returns:
         One record per scene: row, scene, seed, edit, moving, still_camera, keyframes, seconds, and the scores.
     """
-    row, scenes = chunk.row, bench.render(list(chunk.scenes))
+    row, scenes = chunk.row, bench.render(list(chunk.scenes), chunk.row.num_frames)
     indices = row.places(scenes.truth.shape[2], chunk.scenes[0], chunk.seed)
     given = row.keyframes(scenes, indices, chunk.seed)
     scenes = scenes if given.mask is None else replace(scenes, mask=given.mask)

@@ -7,7 +7,7 @@ from toy_bench import FRAMES, ToyNova, noise, render
 from novakit.errors import NovaError
 from novakit.evaluation.baselines import BASELINES
 from novakit.evaluation.baselines.task import EditTask
-from novakit.evaluation.suites.definitions import FULL, SMALL, SUITES, get_suite
+from novakit.evaluation.suites.definitions import FULL, ONE_SEED, SMALL, SUITES, get_suite
 from novakit.evaluation.suites.rows import blurred, edit_with, interpolated, with_blurred_source, without_dense
 
 INDICES = [0, 4, 8]
@@ -57,7 +57,9 @@ def test_sizes_are_each_rows_own_unless_they_are_given():
     assert (plans["i2vedit"].scenes, plans["lora_edit"].seeds) == SMALL
     assert plans["vace_source"].row.sees_mask and not plans["nova"].row.sees_mask
     assert all((p.scenes, p.seeds) == (3, 2) for p in get_suite("table2", BASELINES, 3, 2).plans)
-    assert all((p.scenes, p.seeds) == SMALL for p in get_suite("robustness", BASELINES).plans)
+    assert (plans["vace_grey"].scenes, plans["senorita"].seeds) == ONE_SEED
+    robustness = get_suite("robustness", BASELINES).plans
+    assert all((p.scenes, p.seeds) == (ONE_SEED if p.row.weights else SMALL) for p in robustness)
 
 
 def test_a_row_has_one_meaning_in_all_suites():

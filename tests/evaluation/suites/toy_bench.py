@@ -14,9 +14,10 @@ from novakit.scenes import EDITS, SceneBatch, render_scenes
 FRAMES, SIZE = 9, (32, 48)
 
 
-def render(ids):
+def render(ids, num_frames=FRAMES):
     """Tiny held-out scenes; the five kinds of edit take turns."""
-    parts = [render_scenes([i], split="test", edit=EDITS[i % 5], size=SIZE, num_frames=FRAMES) for i in ids]
+    kind = {"split": "test", "size": SIZE, "num_frames": min(num_frames, FRAMES)}
+    parts = [render_scenes([i], edit=EDITS[i % 5], **kind) for i in ids]
     names = ("source", "truth", "mask", "moving", "still_camera", "seeds")
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return SceneBatch(edits=[part.edits[0] for part in parts], **joined)
