@@ -7,7 +7,7 @@ from nova_tiny import tiny_inputs, tiny_nova
 
 from novakit.errors import NovaError
 from novakit.models import AttentionRequest, DenseCrossAttention, token_at
-from novakit.models.dense_branch import attend
+from novakit.models.dense_branch import DenseAddition, attend
 
 GRID = (3, 4, 4)
 
@@ -40,6 +40,28 @@ def test_a_window_equals_the_same_attention_with_a_mask(window):
     query, key, value = torch.randn(3, 2, 48, 2, 12, generator=torch.Generator().manual_seed(3))
     expected = windowed_by_mask(query, key, value, window)
     torch.testing.assert_close(attend(query, key, value, GRID, window), expected)
+
+
+@torch.no_grad()
+def test_adding_overrides_what_the_main_tokens_say_and_querying_asks_them():
+    """Main tokens moved by 7 places say that the edit moved something: querying follows, adding cannot."""
+    torch.manual_seed(1)
+    dim, dense, plain = 24, torch.randn(1, 48, 24), (torch.ones(24), torch.zeros(24))  # RoPE that turns nothing
+    moved = dense.roll(7, dims=1)
+    query, add = DenseCrossAttention(dim, 1), DenseAddition(dim, 1)
+    for linear in (query.attn.to_q, query.attn.to_k, query.attn.to_v, query.attn.to_out[0], add.to_v, add.to_out):
+        torch.nn.init.eye_(linear.weight), torch.nn.init.zeros_(linear.bias)
+    for part in (query.attn.norm_q, query.attn.norm_k):
+        torch.nn.init.constant_(part.weight, 3.0)  # sharp attention
+    value = query.norm_dense(dense)
+
+    def told(part, tokens):
+        return part(tokens, part.project(dense, plain), plain, GRID)
+
+    assert torch.equal(told(add, moved), told(add, dense))
+    torch.testing.assert_close(told(add, moved), value)  # the source of the same place, whatever the main token says
+    torch.testing.assert_close(told(query, moved), value.roll(7, dims=1), atol=0.3, rtol=0.0)
+    assert (told(query, moved) - value).abs().mean() > 0.5
 
 
 @pytest.mark.parametrize("window", [None, 0, 1])
