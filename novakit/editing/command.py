@@ -19,7 +19,7 @@ from novakit.editing.command_checks import (
     notice_stretch,
 )
 from novakit.editing.loading import check_base_and_dense
-from novakit.editing.options import check_steps
+from novakit.editing.options import check_cache, check_steps
 from novakit.errors import NovaError, printed_notices
 from novakit.presets import Preset, get_preset
 from novakit.video import even_size
@@ -67,8 +67,11 @@ def edit_file(
     interval: int | None = None,
     base: str | Path | None = None,
     dense: str | Path | None = None,
+    prompt: str = "",
+    step_cache: float = 0.0,
     pipeline: Any = None,
     quiet: bool = False,
+    **loading: Any,
 ) -> EditedFile:
     """Edit a video file of any length and size.
 
@@ -92,10 +95,13 @@ def edit_file(
         steps: denoising steps; None = the preset's.
         seed: seed of the starting noise, 0 .. 2**63 - 1.
         interval: keyframe interval K >= 1 of a keyframe *video*; None = the preset's.
-        base: folder or hub id of the published base, for wan-1.3b.
-        dense: safetensors file of a trained dense branch, for wan-1.3b; without it the edit is plain VACE.
+        base: for wan-1.3b: folder, safetensors file or hub id of the published base.
+        dense: for wan-1.3b: safetensors file or hub id of a trained dense branch; without it the edit is plain VACE.
+        prompt: what the clip shows, for wan-1.3b; empty in the paper.
+        step_cache: threshold below which most of a step is skipped; 0 = never.
         pipeline: a loaded NovaEditPipeline, to edit several files; None = load the preset's.
         quiet: print nothing.
+        **loading: of `NovaEditPipeline.from_preset`: download, offload, attention, compile, tiling.
 
     Returns:
         EditedFile, which prints as one summary line.
@@ -107,6 +113,7 @@ def edit_file(
     preset = get_preset(preset)
     check_numbers(seed, interval)
     steps = check_steps(steps, preset, "clip")
+    check_cache(True, step_cache)
     check_base_and_dense(preset, base, dense)
     out = check_out(out, {"source": source, "keyframes": keyframes, "mask": mask})
     with printed_notices(quiet):
@@ -115,7 +122,9 @@ def edit_file(
         stretch = check_frames(frames, job.info)
         earlier = None if stretch is None else check_earlier(out, job.info)
         switches = {"match_colour": match_colour, "paste_back": paste_back, "quiet": quiet}
-        job = replace(job, pipeline=pipeline or _load(preset, base, dense), steps=steps, seed=seed, **switches)
+        switches |= {"steps": steps, "seed": seed, "prompt": prompt, "step_cache": step_cache}
+        pipeline = pipeline or _load(preset, base=base, dense=dense, **loading)
+        job = replace(job, pipeline=pipeline, **switches)
         windows, post = _render(job, out, preset.num_frames, stretch, earlier)
     seconds = time.perf_counter() - started
     info, nova = job.info, job.pipeline.is_nova
@@ -143,10 +152,10 @@ def _read(source: Any, keyframes: Any, mask: Any, preset: Preset, interval: int 
     return EditJob(info, geometry, images, mask and Path(mask))
 
 
-def _load(preset: Preset, base: Any, dense: Any) -> Any:
+def _load(preset: Preset, **loading: Any) -> Any:
     from novakit.editing.pipeline import NovaEditPipeline
 
-    return NovaEditPipeline.from_preset(preset.name, base=base, dense=dense)
+    return NovaEditPipeline.from_preset(preset.name, **loading)
 
 
 def _render(
@@ -198,6 +207,6 @@ def _kept(store: "WindowStore | None") -> Iterator[None]:
 def _where(pipeline: Any) -> str:
     from novakit.device import choose_device
 
-    choice = choose_device(pipeline.device.type)
+    choice = choose_device(pipeline._execution_device.type)
     reason = choose_device("auto").reason if choice.device == "cpu" else choice.reason
     return f"{choice.device.upper()}: {reason}; {str(pipeline.transformer.dtype).removeprefix('torch.')}"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from novakit.models.attention_maps import AttentionRequest
 from novakit.models.dense_branch import DenseCache
+from novakit.models.step_cache import StepCache
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ def velocity(
     timestep: Tensor,
     conditions: Conditions,
     request: AttentionRequest | None,
+    caches: tuple[StepCache, StepCache] | None = None,
 ) -> Tensor:
     """v of one noise level, with guidance: v_neg + g (v - v_neg); the second pass only where it differs."""
 
-    def predict(text: Tensor, asked: AttentionRequest | None) -> Tensor:
+    def predict(text: Tensor, asked: AttentionRequest | None, which: int) -> Tensor:
         return transformer(
             latents.to(transformer.dtype),
             timestep.expand(len(latents)),
@@ -60,13 +62,14 @@ def velocity(
             dense_scale=conditions.dense_scale,
             empty_hidden_states=conditions.empty,
             attention_request=asked,
+            step_cache=caches[which] if caches else None,
             return_dict=False,
         )[0].float()
 
-    guided = predict(conditions.prompt, request)
+    guided = predict(conditions.prompt, request, 0)
     if conditions.negative is None:
         return guided
-    other = predict(conditions.negative, None)
+    other = predict(conditions.negative, None, 1)
     return other + conditions.guidance_scale * (guided - other)
 
 
@@ -78,6 +81,7 @@ def denoise(
     conditions: Conditions,
     on_step: Callable[[int, Tensor, Tensor], Tensor],
     request: AttentionRequest | None = None,
+    step_cache: float = 0.0,
 ) -> Tensor:
     """Walk from noise to latents.
 
@@ -89,15 +93,17 @@ def denoise(
         conditions: what the network reads.
         on_step: `on_step(i, timestep, latents) -> latents`, called after every step.
         request: attention maps to fill in step `request.step`.
+        step_cache: threshold of a `StepCache` for each of the two passes; 0 = none.
 
     Returns:
         latents (B, Z, t, h, w), float32.
     """
     timesteps = set_timesteps(scheduler, steps, noise.device)
     latents, count = noise, len(timesteps)
+    caches = (StepCache(step_cache), StepCache(step_cache)) if step_cache else None
     for i, timestep in enumerate(timesteps):
         asked = request if request is not None and request.step % count == i else None
-        v = velocity(transformer, latents, timestep, conditions, asked)
+        v = velocity(transformer, latents, timestep, conditions, asked, caches)
         latents = scheduler.step(v, timestep, latents, return_dict=False)[0]
         latents = on_step(i, timestep, latents)
     return latents

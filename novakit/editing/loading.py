@@ -1,9 +1,8 @@
-"""Presets to pipelines with weights: shipped ones for nano, a fetched base and a dense file for wan-1.3b.
+"""Presets to pipelines: shipped weights for nano, a published base and a dense file for wan-1.3b.
 
-Nothing is downloaded here: what is missing is named with its size and the command that fetches it.
+Nothing is downloaded unless asked for: what is missing is named with its size and the command that fetches it.
 """
 
-import re
 from collections.abc import Collection
 from contextlib import contextmanager
 from os import PathLike
@@ -12,26 +11,48 @@ from typing import Any
 
 import torch
 
-from novakit.device import choose_device
-from novakit.editing.folder_checks import WEIGHTS, check_folder
+from novakit.device import DeviceChoice, choose_device
+from novakit.editing.base_parts import find_prompts, load_vae, places_of
+from novakit.editing.folder_checks import check_folder
+from novakit.editing.hub import (
+    DENSE_FILE,
+    WAN_ID,
+    WAN_LICENCE,
+    WAN_PARTS,
+    WAN_SIZES,
+    cached_file,
+    cached_folder,
+    fetch,
+    is_hub_id,
+)
 from novakit.editing.inputs import notice
+from novakit.editing.running import Running
 from novakit.errors import NovaError
 from novakit.models.build import build_scheduler
 from novakit.models.weights import fetch_command, load_base, load_dense
 from novakit.paths import shipped_weights
 from novakit.presets import Preset, get_preset
 
-# Sizes of Wan-AI/Wan2.1-VACE-1.3B-diffusers in bfloat16, from parameter counts: 2.154 B, 5.68 B and 0.127 B.
-WAN_SIZES = "transformer 4.3 GB, text encoder 11.4 GB, VAE 0.3 GB in bfloat16; twice that in float32"
 
-
-def load_preset(cls: type, preset: str | Preset, *, base: Any, dense: Any, device: str) -> Any:
+def load_preset(
+    cls: type,
+    preset: str | Preset,
+    *,
+    base: Any = None,
+    dense: Any = None,
+    device: str = "auto",
+    running: Running | None = None,
+    download: bool = False,
+) -> Any:
     """`NovaEditPipeline.from_preset`: see there."""
-    preset = get_preset(preset)
+    preset, running = get_preset(preset), running or Running()
     if preset.weights != "shipped":
-        return _load_wan(cls, preset, base, dense, device)
+        return _load_wan(cls, preset, base, dense, device, running, download)
     check_base_and_dense(preset, base, dense)
-    return load_folder(cls, shipped_weights() / preset.name, device)
+    choice = choose_device(device)
+    running.check(choice)
+    pipe = load_folder(cls, shipped_weights() / preset.name, device)
+    return running.apply(pipe, torch.device(choice.device))
 
 
 def check_base_and_dense(preset: Preset, base: Any, dense: Any) -> None:
@@ -76,72 +97,81 @@ def check_place(place: str | PathLike, given: Collection[str] = ()) -> None:
     Raises:
         NovaError: the folder is missing or damaged.
     """
-    folder = Path(place)
-    is_hub_id = isinstance(place, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", place) and not folder.exists()
-    if not is_hub_id:
-        check_folder(folder, given)
+    if not is_hub_id(place):
+        check_folder(Path(place), given)
 
 
-def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str) -> Any:
-    """Wan 2.1 VACE 1.3B from a fetched folder, with a trained dense file or as plain VACE."""
+def _load_wan(cls: type, preset: Preset, base: Any, dense: Any, device: str, running: Running, download: bool) -> Any:
+    """Wan 2.1 VACE 1.3B with a trained dense file, or as plain VACE; see `novakit.models.weights_base` for the base."""
+    choice = _wan_device(preset, device)
+    running.check(choice)
+    dense_file = None if dense is None else find_dense(dense, download)
+    place = find_base(preset, base, download)
+    with _quiet_loading():
+        transformer = load_base(place, choice.dtype, preset.transformer, **preset.dense)
+        if dense_file is not None:
+            load_dense(transformer, dense_file)
+        places = places_of(place, preset)
+        vae = load_vae(places, preset, choice.dtype)
+    if not transformer.is_nova:
+        why = "no dense file was given and none is published" if dense is None else f"{dense} was never trained"
+        notice(f"{why}: this is plain VACE, not NOVA. Pass dense=FILE (--dense FILE).")
+    pipe = cls(vae, transformer, build_scheduler(preset), preset=preset.name)
+    pipe.prompts = find_prompts(places, preset, choice.dtype)
+    return running.apply(pipe, torch.device(choice.device))
+
+
+def _wan_device(preset: Preset, device: str) -> DeviceChoice:
     if device == "auto" and not torch.cuda.is_available():
         raise NovaError(
             f"{preset.name} needs a CUDA device and none was found: an edit of {preset.num_frames} frames at "
             f"{preset.width}x{preset.height} would take days on a CPU. Use preset nano here, "
             f"or run on a GPU machine after `{fetch_command(preset)}` ({WAN_SIZES})."
         )
-    choice = choose_device(device)
-    folder = find_base(preset, base)
-    transformer = load_base(folder, choice.dtype, **preset.dense)
-    if dense is not None:
-        load_dense(transformer, dense)
-    else:
-        notice("no dense file was given and none is published: this is plain VACE, not NOVA. Pass dense=FILE.")
-    tokenizer, text_encoder = _load_text(folder, choice)
-    vae = _load_vae(folder)
-    pipe = cls(vae, transformer, build_scheduler(preset), text_encoder, tokenizer, preset=preset.name)
-    return pipe.to(choice.device)
+    return choose_device(device)
 
 
-def find_base(preset: Preset, base: Any) -> Path:
-    """The folder of the base: given, or in the hub's cache. Never downloads."""
-    if base is not None and Path(base).is_dir():
-        return Path(base)
-    from huggingface_hub import snapshot_download
+def find_base(preset: Preset, base: Any = None, download: bool = False) -> Path:
+    """The folder or file of the base: given, or in the hub's cache.
 
-    wanted = str(base or preset.weights)
-    try:
-        return Path(snapshot_download(wanted, local_files_only=True))
-    except Exception as error:  # offline, not cached, or no such id: all mean that it has to be fetched
+    Args:
+        preset: whose `weights` is the published hub id.
+        base: folder (diffusers' or Wan's own), one safetensors file, or hub id; None = the published one.
+        download: True = fetch what is missing of a hub id, after a notice with licence and size. Never without it.
+
+    Raises:
+        NovaError: not there; names size, licence and command.
+    """
+    wanted = preset.weights if base is None else base
+    if not is_hub_id(wanted) and Path(wanted).exists():
+        return Path(wanted)
+    found = cached_folder(wanted) if is_hub_id(wanted) else None
+    if download and is_hub_id(wanted):
+        found = fetch(wanted, WAN_PARTS, WAN_LICENCE if wanted == WAN_ID else None)
+    if found is None:
         raise NovaError(
-            f"the base of {preset.name} is missing: {wanted} is neither a folder nor in the hub's cache "
-            f"(transformer/{WEIGHTS} and more: {WAN_SIZES}). Fetch it with "
-            f"`{fetch_command(preset)}`, or pass base=FOLDER (--base FOLDER) if you have it elsewhere."
-        ) from error
+            f"the base of {preset.name} is missing: {wanted} is neither a folder or file nor in the hub's cache "
+            f"({WAN_SIZES}. {WAN_LICENCE}). Fetch it with `{fetch_command(preset)}` or download=True (--download), or "
+            "pass base=FOLDER (--base FOLDER) if you have it elsewhere."
+        )
+    return found
 
 
-def _load_vae(folder: Path) -> Any:
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+def find_dense(dense: str | PathLike, download: bool = False) -> Path:
+    """The file of a dense branch: given, or `dense.safetensors` of a hub repository.
 
-    try:
-        return AutoencoderKLWan.from_pretrained(str(folder), subfolder="vae", dtype=torch.float32).eval()
-    except Exception as error:  # OSError, JSON and safetensors errors have no common class
-        raise NovaError(f"the VAE in {folder / 'vae'} is missing or corrupt. Fetch it again.") from error
-
-
-def _load_text(folder: Path, choice: Any) -> tuple[Any, Any]:
-    """Tokenizer and UMT5 of the base folder; without them the null token stands in, with a notice."""
-    if not (folder / "text_encoder").is_dir():
-        notice(f"{folder} has no text_encoder/: no prompt is read, a null token stands in for the empty one.")
-        return None, None
-    from transformers import AutoTokenizer, UMT5EncoderModel
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder / "tokenizer"))
-        encoder = UMT5EncoderModel.from_pretrained(str(folder / "text_encoder"), dtype=choice.dtype)
-    except Exception as error:  # whatever a damaged folder does inside transformers
-        raise NovaError(f"the text encoder in {folder} cannot be read. Fetch the folder again.") from error
-    return tokenizer, encoder.eval()
+    Raises:
+        NovaError: a hub id whose file is not in the hub's cache, and download is False.
+    """
+    if not is_hub_id(dense):
+        return Path(dense)
+    found = fetch(dense, (DENSE_FILE,)) / DENSE_FILE if download else cached_file(dense, DENSE_FILE)
+    if found is None or not found.is_file():
+        raise NovaError(
+            f"the dense branch of {dense} is not here: no such file, and no {DENSE_FILE} of it in the hub's cache. "
+            f"Fetch it with `hf download {dense} {DENSE_FILE}` or download=True (--download), or pass a file."
+        )
+    return found
 
 
 @contextmanager

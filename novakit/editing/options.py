@@ -44,6 +44,19 @@ def check_scales(scales: Mapping[str, Any]) -> None:
                 raise NovaError(f"{name} is {value!r}; wanted a finite number. Pass 1.0 for the default.")
 
 
+def check_cache(use_cache: Any, step_cache: Any) -> None:
+    """Refuse a way of caching that does not exist.
+
+    Raises:
+        NovaError: `use_cache` is none of True, False and "features", or the threshold `step_cache` no number >= 0.
+    """
+    if use_cache not in (True, False, "features"):
+        raise NovaError(f'use_cache is {use_cache!r}; pass True, False or "features".')
+    check_scales({"step_cache": step_cache})
+    if step_cache < 0:
+        raise NovaError(f"step_cache is {step_cache}; pass 0 (compute every step) or more, such as 0.05.")
+
+
 def check_prompts(prompt: Any, batch: int) -> list[str]:
     """One prompt per edit, from one text or a list of `batch` texts.
 

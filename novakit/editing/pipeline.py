@@ -1,10 +1,8 @@
 """NovaEditPipeline: a source clip and a few edited keyframes go in, the edited clip comes out.
 
 The way of an edit: keyframes -> control sequence (linear interpolation) -> VACE context (sparse branch);
-    source ->
-latents -> keys and values, once (dense branch); noise -> denoising steps that read both -> VAE decoder.
-A user who knows diffusers knows this class. Source: paper section 3 (inference); decisions of ours are
-marked.
+    source -> latents -> keys and values, once (dense branch); noise -> denoising steps that read both -> VAE decoder.
+A user who knows diffusers knows this class. Source: paper section 3 (inference); decisions of ours are marked.
 """
 
 import os
@@ -15,13 +13,14 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from novakit.editing.denoise import Conditions, denoise
 from novakit.editing.inputs import EditInputs, Keyframes, notice, prepare_inputs
-from novakit.editing.options import check_noise_source, check_prompts, check_scales, check_steps
-from novakit.editing.text import encode_prompt, null_token
+from novakit.editing.options import check_cache, check_noise_source, check_prompts, check_scales, check_steps
+from novakit.editing.text import text_tokens
 from novakit.errors import NovaError
 from novakit.models.attention_maps import AttentionRequest
 from novakit.models.latents import check_clip, decode_latents, encode_clip, latent_shape
@@ -58,6 +57,7 @@ class NovaEditPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "text_encoder->transformer->vae"
     _optional_components = ["text_encoder", "tokenizer"]
     _callback_tensor_inputs = ["latents"]
+    prompts = None  # a PromptReader: text tokens kept on disk, in the place of a loaded text encoder
 
     def __init__(self, vae, transformer, scheduler, text_encoder=None, tokenizer=None, preset: str | None = None):
         super().__init__()
@@ -72,23 +72,29 @@ class NovaEditPipeline(DiffusionPipeline):
         self.set_progress_bar_config(disable=None)  # a bar on a terminal only
 
     @classmethod
-    def from_preset(cls, preset: str = "nano", *, base=None, dense=None, device: str = "auto") -> "NovaEditPipeline":
+    def from_preset(
+        cls, preset: str = "nano", *, base=None, dense=None, device="auto", download=False, **running
+    ) -> "NovaEditPipeline":
         """The pipeline of a preset with its weights.
 
         Args:
             preset: "nano" (weights ship with the package) or "wan-1.3b".
-            base: folder or hub id of the published base, for wan-1.3b.
-            dense: safetensors file of a trained dense branch, for wan-1.3b; without it the pipeline is plain
-                VACE.
+            base: for wan-1.3b: folder (diffusers' or Wan's own), safetensors file, or hub id of the published base.
+            dense: for wan-1.3b: safetensors file of a trained dense branch, or hub id of one; without it the pipeline
+                is plain VACE and says so.
             device: "auto", "cpu" or "cuda".
+            download: fetch what is missing from the hub, after a notice with licence and size; never unasked.
+            **running: offload, attention, compile, tiling, as in `novakit.editing.running.Running`.
 
         Raises:
-            NovaError: weights missing or corrupt, or no CUDA for wan-1.3b; names the file, its size and the
-                way out.
+            NovaError: weights missing, corrupt or of another model, or no CUDA for wan-1.3b; names the file, its size
+                and the way out.
         """
         from novakit.editing.loading import load_preset
+        from novakit.editing.running import Running
 
-        return load_preset(cls, preset, base=base, dense=dense, device=device)
+        how = Running(**running)
+        return load_preset(cls, preset, base=base, dense=dense, device=device, running=how, download=download)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **options) -> "NovaEditPipeline":
@@ -105,7 +111,7 @@ class NovaEditPipeline(DiffusionPipeline):
 
         check_place(pretrained_model_name_or_path, given=options)
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **options)
+            return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
         except Exception as error:  # diffusers, the hub and safetensors have no common class
             raise NovaError(
                 f"{pretrained_model_name_or_path} cannot be loaded: {reason(error)}. Check the path or hub id."
@@ -136,7 +142,8 @@ class NovaEditPipeline(DiffusionPipeline):
         sparse_scale: float | list[float] = 1.0,
         dense_scale: float = 1.0,
         control_mode: str = "reactive",
-        use_cache: bool = True,
+        use_cache: bool | str = True,
+        step_cache: float = 0.0,
         attention_request: AttentionRequest | None = None,
         callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
         output_type: str = "clip",
@@ -158,7 +165,10 @@ class NovaEditPipeline(DiffusionPipeline):
             sparse_scale: factor of the sparse branch, 0 = off.
             dense_scale: factor of the dense branch, 0 = off.
             control_mode: "reactive" or "inactive", see `prepare_control`.
-            use_cache: read the source once (True), or in every step (same result, slower).
+            use_cache: read the source once (True), or in every step (False: same result, slower); "features" keeps
+                half as much of it in memory and projects keys and values in every step (same result).
+            step_cache: skip most of a step where the first block changed by less than this (relative); 0 = never. Other
+                pictures, sooner: see `novakit.models.step_cache`.
             attention_request: filled with attention maps of the dense branch.
             callback_on_step_end: diffusers' callback(pipeline, step, timestep, {"latents": ...}) -> dict.
             output_type: "clip" (B, 3, T, H, W) in [-1, 1]; "np" (B, T, H, W, 3) in [0, 1]; "pil" images;
@@ -171,6 +181,7 @@ class NovaEditPipeline(DiffusionPipeline):
         steps = check_steps(num_inference_steps, self.preset, output_type)
         switches = {"sparse_scale": sparse_scale, "dense_scale": dense_scale, "guidance_scale": guidance_scale}
         check_scales(switches)
+        check_cache(use_cache, step_cache)
         inputs = prepare_inputs(source, keyframes, mask)
         self._check_size(inputs.source)
         noise = self._noise(inputs, generator, latents)
@@ -182,11 +193,14 @@ class NovaEditPipeline(DiffusionPipeline):
                 changed = callback_on_step_end(self, i, timestep, {"latents": now}) if callback_on_step_end else None
                 return (changed or {}).get("latents", now)
 
-            final = denoise(self.transformer, self.scheduler, noise, steps, conditions, on_step, attention_request)
+            options = {"request": attention_request, "step_cache": step_cache}
+            final = denoise(self.transformer, self.scheduler, noise, steps, conditions, on_step, **options)
+        del conditions  # at full size its keys and values are 6 GB, which the decoder can use
         frames = self._finish(final, output_type)
         self.maybe_free_model_hooks()
         seconds = time.perf_counter() - started
-        return NovaEditOutput(frames, inputs.control, inputs.indices, inputs.mask, steps, seconds, self.is_nova)
+        is_nova = self.is_nova and bool(dense_scale)
+        return NovaEditOutput(frames, inputs.control, inputs.indices, inputs.mask, steps, seconds, is_nova)
 
     def _check_size(self, clip: Tensor) -> None:
         """Length and size that the VAE, the patches and the preset can take."""
@@ -216,8 +230,9 @@ class NovaEditPipeline(DiffusionPipeline):
         """Everything the network reads: VACE context, source (cached or not), text."""
         device, dtype = self._execution_device, self.transformer.dtype
         batch = len(inputs.control)
-        text, empty = self._text(prompt, batch), self._text("", len(inputs.source))
-        other = self._text(negative, batch) if switches["guidance_scale"] != 1.0 else text
+        prompts = check_prompts(prompt, batch)
+        negatives = check_prompts(negative, batch) if switches["guidance_scale"] != 1.0 else prompts
+        text, other, empty = text_tokens(self, prompts, negatives, [""] * len(inputs.source))
         sparse, dense = switches["sparse_scale"], switches["dense_scale"]
         control = None
         if any(sparse) if isinstance(sparse, list | tuple) else sparse:
@@ -226,21 +241,12 @@ class NovaEditPipeline(DiffusionPipeline):
         if dense and self.is_nova:
             latents = encode_clip(self.vae, inputs.source.to(device)).to(dtype)
             if use_cache and self.transformer.config.dense_timestep == "zero":
-                latents, cache = None, self.transformer.encode_source(latents, empty)
+                read = apply_forward_hook(type(self.transformer).encode_source)  # brings an offloaded model in
+                latents, cache = None, read(self.transformer, latents, empty, use_cache == "features")
         elif dense:
             notice("the dense branch is untrained: this is plain VACE, not NOVA. Load weights with dense=FILE.")
         negative_text = None if torch.equal(other, text) else other  # equal passes need not run twice
         return Conditions(control, latents, cache, text, negative_text, empty, **switches)
-
-    def _text(self, prompt: str | list[str], batch: int) -> Tensor:
-        """Text tokens (batch, L, text_dim)."""
-        device, dtype = self._execution_device, self.transformer.dtype
-        prompts = check_prompts(prompt, batch)
-        if self.text_encoder is None:
-            if any(prompts):
-                notice("this pipeline has no text encoder: the prompt is not read, the keyframes say it all.")
-            return null_token(batch, self.transformer.base.config.text_dim, device, dtype)
-        return encode_prompt(self.tokenizer, self.text_encoder, prompts, device, dtype)
 
     def _finish(self, latents: Tensor, output_type: str) -> Any:
         """Latents in the form that was asked for."""

@@ -1,9 +1,7 @@
 """The forward pass of diffusers' `WanVACETransformer3DModel`, taken apart into the pieces that NOVA needs.
 
-NOVA has to stand between two blocks of the base, so it cannot call the base's own `forward`. These functions
-do what
-that forward does, in the same order and with the same operations: a fresh NOVA equals its base bit for bit (a
-    test).
+NOVA has to stand between two blocks of the base, so it cannot call the base's own `forward`. These functions do what
+that forward does, in the same order and with the same operations: a fresh NOVA equals its base bit for bit (a test).
 Under autocast (training) the residual stream, the time embedding and the last projection stay in float32.
 Source: diffusers 0.42 `transformer_wan_vace.py`.
 """

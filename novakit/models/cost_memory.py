@@ -52,14 +52,13 @@ def forward_memory(shape: Shape, scheme: str, cached: bool, offload: bool) -> Me
 
 
 def source_memory(shape: Shape, offload: bool) -> Memory:
-    """Peak of reading the source once: all features are there while the last keys and values are made."""
+    """Peak of reading the source once: in the last feed-forward, all other layers' keys and values are there."""
     unit = _tokens(shape, "nova") * shape.width * HALF
     return Memory(
         {
             "weights": _resting_weights(shape, "nova", offload),
-            "source cache": 2 * len(shape.dense_layers) * unit,
-            "source features": (max(shape.dense_layers) + 1) * unit,
-            "working set": 7 * unit + _rotary(shape, "nova"),
+            "source cache": 2 * (len(shape.dense_layers) - 1) * unit,
+            "working set": 4 * unit + 2 * _inner(shape, unit) + _rotary(shape, "nova"),
         }
     )
 

@@ -5,11 +5,11 @@ At every layer l of the main branch (eq. 1 of the paper)
     D^(l)(z_m, z_d) = W_o softmax(Q K^T / sqrt(d)) V,   Q = W_q LN(z_m),  K = W_k LN(z_d),  V = W_v LN(z_d),
 where z_d^(l) is the output of block l of a frozen replica of the DiT that reads the clean source latents.
 QK-norm and RoPE are Wan's own; W_o starts at zero, so that an untrained NOVA is its base.
-Source: paper section 3 for the branch; ours: timestep 0 and the empty prompt for the replica, no gate, no
-    timestep
+Source: paper section 3 for the branch; ours: timestep 0 and the empty prompt for the replica, no gate, no timestep
 modulation on K and V (both make K and V constant over an edit: they are computed once), frame-local windows.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,30 +20,37 @@ from torch import Tensor, nn
 
 from novakit.errors import NovaError
 from novakit.models.attention_maps import AttentionRequest
-from novakit.models.base_walk import Embedded, embed
+from novakit.models.base_walk import Embedded
 
 KeysValues = tuple[Tensor | None, Tensor]
 
 
 @dataclass(frozen=True)
 class DenseCache:
-    """K and V of every dense cross-attention, computed once per edit and read by every denoising step."""
+    """What every dense cross-attention reads, computed once per edit and read by every denoising step.
 
-    layers: dict[int, KeysValues]  # layer -> (K, V), each (B, N, heads, head dim); K is None for "add"
+    Of each layer either K and V, each (B, N, heads, head dim) with K = None for "add"; or the dense features
+    (B, N, D), half as large, from which every step projects K and V anew.
+    """
+
+    layers: dict[int, KeysValues | Tensor]
     grid: tuple[int, int, int]  # source tokens along time, height, width
 
     def to(self, *args, **kwargs) -> "DenseCache":
         """The same cache on another device or in another dtype, as `Tensor.to`."""
-        moved = {
-            layer: tuple(None if part is None else part.to(*args, **kwargs) for part in pair)
-            for layer, pair in self.layers.items()
-        }
-        return DenseCache(moved, self.grid)
+
+        def move(part):
+            if isinstance(part, tuple):
+                return tuple(move(half) for half in part)
+            return None if part is None else part.to(*args, **kwargs)
+
+        return DenseCache({layer: move(part) for layer, part in self.layers.items()}, self.grid)
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the cache in bytes (full size in bfloat16: about 6 GB)."""
-        return sum(part.nbytes for pair in self.layers.values() for part in pair if part is not None)
+        """Memory of the cache in bytes (full size in bfloat16: about 6 GB, with features only 3)."""
+        parts = (given if isinstance(given, tuple) else (given,) for given in self.layers.values())
+        return sum(part.nbytes for pair in parts for part in pair if part is not None)
 
 
 def apply_rotary(vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
@@ -189,26 +196,24 @@ class DenseBranch(nn.ModuleDict):
         return [part.attn.to_out[0] if hasattr(part, "attn") else part.to_out for part in self.values()]
 
 
-def dense_features(
-    replica: nn.Module, source_latents: Tensor, timestep: Tensor, text: Tensor, last_layer: int
-) -> tuple[list[Tensor], Embedded]:
+def dense_features(replica: nn.Module, source: Embedded, last_layer: int, learns: bool = False) -> Iterator[Tensor]:
     """z_d^(0) .. z_d^(last): outputs of the replica's blocks on the source, without hints (the plain DiT).
+
+    Yields as it walks: who projects K and V at once need not hold all features (3 GB at full size).
 
     Args:
         replica: WanVACETransformer3DModel: the base itself (shared weights) or a copy of it.
-        source_latents: (B, Z, t, h, w), clean.
-        timestep: (B,); 0 says "this is clean".
-        text: the empty prompt, (B, L, text_dim).
+        source: the embedded source at timestep 0, with the empty prompt.
         last_layer: the walk stops behind this block.
+        learns: record gradients of the replica's own weights.
 
-    Returns:
-        list of (B, N, D), and the embedding (for its RoPE and grid).
+    Yields:
+        (B, N, D) per layer.
 
     Source: paper section 3 (replica of the DiT); timestep 0 and shared weights are ours.
     """
-    source = embed(replica, source_latents, timestep, text)
-    tokens, features = source.tokens, []
+    tokens = source.tokens
     for block in replica.blocks[: last_layer + 1]:
-        tokens = block(tokens, source.text, source.modulation, source.rotary)
-        features.append(tokens)
-    return features, source
+        with torch.set_grad_enabled(learns):  # around one block only: the reader between two has its own mode
+            tokens = block(tokens, source.text, source.modulation, source.rotary)
+        yield tokens

@@ -1,4 +1,4 @@
-"""Weights in and out: a published base folder, and the dense branch as one safetensors file."""
+"""The dense branch as one safetensors file, with the fingerprints of the base that it was trained on."""
 
 import hashlib
 import json
@@ -9,64 +9,20 @@ from torch import nn
 
 from novakit.errors import NovaError
 from novakit.files import atomic_path
-from novakit.models.dense_branch import DenseBranch
 from novakit.models.nova_transformer import NovaTransformer3DModel
-from novakit.presets import Preset, get_preset
+from novakit.models.weights_base import fetch_command, load_base, remembered_fingerprint, weights_fingerprint
+from novakit.models.weights_files import check_finite, first_line, refuse_pickle
+
+__all__ = ["fetch_command", "fingerprint_of", "load_base", "load_dense", "save_dense"]
 
 FORMAT = "novakit-dense-1"
 DENSE_OPTIONS = ("dense_layers", "dense_window", "dense_timestep", "dense_injection")
-
-
-def fetch_command(preset: str | Preset = "wan-1.3b") -> str:
-    """The command that fetches a preset's published base into the hub's cache, where novakit looks for it."""
-    return f"hf download {get_preset(preset).weights}"
 
 
 def fingerprint_of(base: nn.Module) -> str:
     """SHA-256 (16 hex digits) of the base's config: which base a dense file belongs to."""
     config = {key: value for key, value in dict(base.config).items() if not key.startswith("_")}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def load_base(folder: str | Path, torch_dtype: torch.dtype = torch.float32, **dense) -> NovaTransformer3DModel:
-    """A fresh NOVA around a published base.
-
-    Args:
-        folder: a diffusers folder of a Wan VACE transformer, or of a whole pipeline with `transformer/` in
-            it.
-        torch_dtype: precision of the weights in memory.
-        **dense: options of the dense branch, as in NovaTransformer3DModel.
-
-    Returns:
-        NovaTransformer3DModel whose dense output projections are zero: it equals its base.
-
-    Raises:
-        NovaError: no such folder, or no readable weights in it.
-    """
-    from accelerate import init_empty_weights
-    from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
-
-    folder = Path(folder)
-    home = folder / "transformer" if (folder / "transformer").is_dir() else folder
-    if not (home / "config.json").is_file():
-        raise NovaError(
-            f"{folder} holds no diffusers transformer (config.json is missing). Pass the folder that "
-            f"`{fetch_command()}` names when it is done."
-        )
-    try:
-        base = WanVACETransformer3DModel.from_pretrained(str(home), dtype=torch_dtype)
-    except Exception as error:  # safetensors, JSON and OS errors have no common class
-        raise NovaError(f"the weights in {home} cannot be read: {_first_line(error)}. Fetch them again.") from error
-    config = {key: value for key, value in dict(base.config).items() if not key.startswith("_")}
-    with init_empty_weights():
-        model = NovaTransformer3DModel(base_config=config, **dense)
-    model.base = base
-    layers = [int(layer) for layer in model.dense_branch]
-    model.dense_branch = DenseBranch(base.config, layers, model.config.dense_injection).to(base.dtype)
-    for name, parameter in model.dense_branch.named_parameters():
-        if "norm_query" in name or "norm_dense" in name:  # as from_pretrained keeps them
-            parameter.data = parameter.data.float()
-    return model.eval()
 
 
 def save_dense(model: NovaTransformer3DModel, path: str | Path, dtype: torch.dtype | None = None) -> Path:
@@ -85,6 +41,8 @@ def save_dense(model: NovaTransformer3DModel, path: str | Path, dtype: torch.dty
     }
     options = {key: model.config[key] for key in DENSE_OPTIONS}
     about = {"format": FORMAT, "base": fingerprint_of(model.base), **options}
+    if remembered_fingerprint(model.base):
+        about["base_weights"] = remembered_fingerprint(model.base)
     metadata = {"novakit": json.dumps(about, sort_keys=True)}  # one entry: safetensors shuffles several
     with atomic_path(path) as temporary:
         save_file(tensors, str(temporary), metadata=metadata)
@@ -105,6 +63,11 @@ def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransform
             f"{path} was trained on a base with the fingerprint {about.get('base')}; this base has "
             f"{fingerprint_of(model.base)}. Load the base of the same preset, or another dense file."
         )
+    if "base_weights" in about and about["base_weights"] != weights_fingerprint(model.base):
+        raise NovaError(
+            f"{path} was trained on a base of this config with other weights than these. Load the base that "
+            "it was trained on, or another dense file."
+        )
     for key in ("dense_layers", "dense_injection"):
         if _canonical(model, key, about.get(key)) != _canonical(model, key, model.config[key]):
             raise NovaError(
@@ -116,8 +79,7 @@ def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransform
     )
     if wrong:
         raise NovaError(f"{path} does not fit this dense branch; first keys that differ: {wrong[:3]}. Save it again.")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise NovaError(f"{path} holds NaN or infinite weights: it is corrupt. Fetch or train it again.")
+    check_finite(tensors.items(), Path(path), "Fetch or train it again.")
     model.dense_branch.load_state_dict(tensors)
     return model
 
@@ -131,12 +93,13 @@ def _read_dense(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]
             f"{path} does not exist; a dense file is what `save_dense` wrote after a training, and none is published. "
             "Check the path, or leave dense (--dense) out for plain VACE."
         )
+    refuse_pickle(path, "A dense file is what `save_dense` wrote.")
     try:
         with safe_open(str(path), framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("novakit", "{}"))
             return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
     except Exception as error:  # SafetensorError is not importable in all versions
-        raise NovaError(f"{path} is corrupt ({_first_line(error)}). Fetch or train it again.") from error
+        raise NovaError(f"{path} is corrupt ({first_line(error)}). Fetch or train it again.") from error
 
 
 def _canonical(model: NovaTransformer3DModel, key: str, value):
@@ -144,8 +107,3 @@ def _canonical(model: NovaTransformer3DModel, key: str, value):
     if key == "dense_layers":
         return sorted(range(model.base.config.num_layers) if value is None else value)
     return value
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

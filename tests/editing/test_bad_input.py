@@ -118,6 +118,9 @@ def test_bad_masks(pipe, mask, message):
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"use_cache": "all"}, 'use_cache is .all.; pass True, False or "features"'),
+        ({"step_cache": float("nan")}, "step_cache is nan; wanted a finite number"),
+        ({"step_cache": -0.1}, "step_cache is -0.1; pass 0"),
         ({"num_inference_steps": 0}, "from 1 to 1000"),
         ({"num_inference_steps": 2.5}, "from 1 to 1000"),
         ({"output_type": "mp4"}, "clip, latent, pil, np"),

@@ -5,7 +5,7 @@ import torch
 from nova_tiny import keyframes_of, tiny_clip, tiny_nova, tiny_pipeline, tiny_vae
 from PIL import Image
 
-from novakit.editing import NovaEditPipeline
+from novakit.editing import NovaEditPipeline, pipeline
 from novakit.errors import NovaNotice
 from novakit.models import AttentionRequest, build_scheduler, decode_latents, encode_clip, prepare_control
 
@@ -60,6 +60,20 @@ def test_cached_equals_uncached_and_reads_the_source_once(monkeypatch):
     assert len(walks) == 1
     assert torch.equal(edit(use_cache=False).frames, cached)
     assert len(walks) == 1 + 3
+    assert torch.equal(edit(use_cache="features").frames, cached) and len(walks) == 1 + 3 + 1
+
+
+def test_the_step_cache_skips_steps_and_each_guidance_pass_has_its_own(monkeypatch):
+    plain, walks = edit(num_inference_steps=6).frames, []
+    hints = PIPE.transformer._hints
+    monkeypatch.setattr(PIPE.transformer, "_hints", lambda *a: walks.append(1) or hints(*a))
+    assert torch.equal(edit(num_inference_steps=6, step_cache=1e-9).frames, plain) and len(walks) == 6
+    near = edit(num_inference_steps=6, step_cache=100.0).frames
+    assert len(walks) == 6 + 1 and not torch.equal(near, plain)
+    texts = {"": torch.zeros(1, 1, 8), "red": torch.ones(1, 1, 8)}
+    monkeypatch.setattr(pipeline, "text_tokens", lambda _, *groups: [texts[group[0]] for group in groups])
+    edit(prompt="red", guidance_scale=2.0, step_cache=100.0)
+    assert len(walks) == 6 + 1 + 2
 
 
 def test_the_dense_branch_sees_the_source_and_the_sparse_branch_the_keyframes():
@@ -128,7 +142,7 @@ def test_the_guidance_pass_is_skipped_when_it_would_equal_the_first(monkeypatch)
 def test_guidance_runs_two_passes_when_the_prompts_differ(monkeypatch):
     passes = count_passes(monkeypatch)
     texts = {"": torch.zeros(1, 1, 8), "red": torch.ones(1, 1, 8)}
-    monkeypatch.setattr(PIPE, "_text", lambda prompt, batch: texts[prompt])
+    monkeypatch.setattr(pipeline, "text_tokens", lambda _, *groups: [texts[group[0]] for group in groups])
     guided = edit(prompt="red", guidance_scale=3.0, num_inference_steps=1, output_type="latent").frames
     assert len(passes) == 2
     red = edit(prompt="red", num_inference_steps=1, output_type="latent").frames

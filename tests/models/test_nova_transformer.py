@@ -84,6 +84,39 @@ def test_cached_equals_recomputed(options):
     assert not torch.equal(run(model, inputs, source_latents=None, dense_cache=wrong), recomputed)
 
 
+@pytest.mark.parametrize("options", [{}, {"dense_injection": "add"}, {"dense_layers": [1, 3]}])
+def test_a_cache_of_features_is_smaller_and_gives_the_same(options):
+    model, inputs = tiny_nova(**options), tiny_inputs()
+    given = (inputs["source_latents"], inputs["encoder_hidden_states"])
+    with torch.no_grad():
+        whole, small = model.encode_source(*given), model.encode_source(*given, features_only=True)
+    assert whole.num_bytes == (1 if "dense_injection" in options else 2) * small.num_bytes
+    expected = run(model, inputs)
+    for cache in (small, small.to(torch.float64).to(torch.float32), whole):
+        assert torch.equal(run(model, inputs, source_latents=None, dense_cache=cache), expected)
+
+
+def test_projecting_while_walking_holds_one_layers_features(monkeypatch):
+    """Each layer's K and V are made before the next block runs."""
+    model, inputs, order = tiny_nova(), tiny_inputs(), []
+    for layer, block in enumerate(model.base.blocks):
+        block.register_forward_hook(lambda *_, layer=layer: order.append(("block", layer)))
+    for layer, part in model.dense_branch.items():
+        part.attn.to_v.register_forward_hook(lambda *_, layer=layer: order.append(("project", int(layer))))
+    with torch.no_grad():
+        model.encode_source(inputs["source_latents"], inputs["encoder_hidden_states"])
+    assert order == [(what, layer) for layer in range(4) for what in ("block", "project")]
+
+
+def test_fused_projections_give_the_same():
+    """diffusers' `fuse_qkv_projections`: one product for Q, K and V of a self-attention."""
+    model, inputs = tiny_nova(), tiny_inputs()
+    expected = run(model, inputs)
+    model.fuse_qkv_projections()
+    assert model.base.blocks[0].attn1.fused_projections
+    torch.testing.assert_close(run(model, inputs), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_cached_equals_recomputed_in_a_guidance_pass():
     """The replica reads the empty prompt, whatever the main branch reads."""
     model, inputs = tiny_nova(), tiny_inputs()

@@ -87,7 +87,7 @@ def test_load_base_refuses_missing_and_corrupt_folders(tmp_path):
     tiny_nova().base.save_pretrained(tmp_path)
     weights = tmp_path / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(NovaError, match="cannot be read"):
+    with pytest.raises(NovaError, match="is corrupt"):
         load_base(tmp_path)
 
 

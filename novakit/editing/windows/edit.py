@@ -36,6 +36,8 @@ class EditJob:
     pipeline: Any = None  # NovaEditPipeline
     steps: int | None = None  # denoising steps; None = the preset's
     seed: int = 0  # of the starting noise
+    prompt: str = ""  # for presets with a text encoder
+    step_cache: float = 0.0  # threshold of the step cache; 0 = every step is computed
     match_colour: bool = False
     paste_back: bool = False
     quiet: bool = False  # no progress bar
@@ -137,11 +139,11 @@ def _latents(job: EditJob, window: Window, source: Tensor, store: WindowStore | 
     spatial = vae_scale(job.pipeline.vae)[1]
     grid = (1 + (window.num_frames - 1) // STEP, *(side // spatial for side in job.geometry.size))
     noise = window_noise(window, (1, job.pipeline.vae.config.z_dim, *grid), job.seed)
-    key = window_key(source, *keyframes, *keyframes.values(), noise, job.steps, weights)
+    key = window_key(source, *keyframes, *keyframes.values(), noise, job.steps, job.prompt, job.step_cache, weights)
     latents = store.get(window.start, key) if store else None
     if latents is None:
-        options = {"num_inference_steps": job.steps, "latents": noise, "output_type": "latent"}
-        latents = job.pipeline(source[None], keyframes, **options).frames
+        options = {"num_inference_steps": job.steps, "prompt": job.prompt, "step_cache": job.step_cache}
+        latents = job.pipeline(source[None], keyframes, latents=noise, output_type="latent", **options).frames
         if store:
             store.put(window.start, key, latents)
     return latents
@@ -150,10 +152,10 @@ def _latents(job: EditJob, window: Window, source: Tensor, store: WindowStore | 
 @torch.no_grad()
 def _frames(job: EditJob, latents: Tensor, source: Tensor, outside: Tensor | None) -> Tensor:
     """What `edit_windows` yields, of one window."""
-    vae = job.pipeline.vae
-    edit, reference = decode_latents(vae, latents.to(vae.device))[0].cpu(), source
+    vae, device = job.pipeline.vae, job.pipeline._execution_device  # an offloaded VAE waits on the CPU
+    edit, reference = decode_latents(vae, latents.to(device))[0].cpu(), source
     if job.scaled:
-        reference = decode_latents(vae, encode_clip(vae, source[None].to(vae.device)))[0].cpu()
+        reference = decode_latents(vae, encode_clip(vae, source[None].to(device)))[0].cpu()
     if job.match_colour:
         edit = match_colour(edit, reference, outside)
     return edit - reference if job.scaled else edit
