@@ -50,10 +50,29 @@ def test_edit_hands_over_everything(implementation):
     assert args == (Path("in.mp4"), Path("frames"), Path("out.mp4"))
     asked = {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
     after = {"paste_back": False, "match_colour": False, "frames": None}
-    assert options == {**asked, **after, "base": None, "dense": None}
+    wan = {"base": None, "dense": None, "prompt": "", "download": False, "offload": "none", "attention": None}
+    assert options == {**asked, **after, **wan, "compile": False, "tiling": False, "step_cache": 0.0}
     assert {name: calls[1][1][name] for name in after} == dict.fromkeys(after, True) | {"frames": "120:200"}
     options = calls[2][1]
-    assert (options["preset"], options["base"], options["dense"]) == ("wan-1.3b", "Wan-AI/base", Path("d.safetensors"))
+    assert (options["preset"], options["base"], options["dense"]) == ("wan-1.3b", "Wan-AI/base", "d.safetensors")
+
+
+def test_edit_hands_over_how_a_large_preset_is_loaded(implementation):
+    calls = implementation("novakit.editing.command", "edit_file")
+    words = ("--download", "--offload", "group", "--attention", "flash", "--compile", "--tiling", "--step-cache", "0.1")
+    assert run(*EDIT, *words, "--prompt", "a red coat") == 0
+    given = {"download": True, "offload": "group", "attention": "flash", "compile": True, "tiling": True}
+    assert given.items() <= calls[0][1].items()
+    assert (calls[0][1]["step_cache"], calls[0][1]["prompt"]) == (0.1, "a red coat")
+
+
+def test_train_hands_over(implementation):
+    calls = implementation("novakit.training.command", "train_command")
+    words = ("--data", "c", "--out", "r", "--fsdp", "--set", "ema=0.9", "--gpus", "8", "--dry-run")
+    assert run("train", "--preset", "wan-1.3b", *words) == 0
+    args, given = calls[0]
+    assert args == ("wan-1.3b", Path("c"), Path("r")) and given["settings"] == ["ema=0.9"]
+    assert given["fsdp"] is True and given["steps"] is None and given["dry_run"] and given["gpus"] == 8
 
 
 def test_pretrain_and_bench_hand_over(implementation):

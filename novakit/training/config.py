@@ -146,7 +146,7 @@ def check_same_run(saved: dict[str, Any], config: TrainConfig, accept_changes: t
         found = ", ".join(f"{key}: checkpoint has {saved.get(key)!r}, now {now[key]!r}" for key in changed)
         raise NovaError(
             f"cannot resume with other settings ({found}). Use the stored values, another folder, or "
-            f"fit(accept_changes={tuple(changed)!r}) to continue with the new ones on purpose."
+            f"fit(accept_changes={tuple(changed)!r}) (--accept NAME) to continue with the new ones on purpose."
         )
 
 
@@ -160,5 +160,6 @@ def check_same_settings(saved: dict[str, Any], now: dict[str, Any], accept_chang
         if saved.get(key) != now.get(key):
             raise NovaError(
                 f"cannot resume: the task's {key!r} was {saved.get(key)!r} in the checkpoint and is now "
-                f"{now.get(key)!r}. Use the stored value, another folder, or fit(accept_changes=({key!r},))."
+                f"{now.get(key)!r}. Use the stored value, another folder, or fit(accept_changes=({key!r},)) "
+                f"(--accept {key})."
             )

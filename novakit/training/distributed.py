@@ -27,6 +27,10 @@ T = TypeVar("T")
 LOST_PEER = ("closed by peer", "reset by peer", "broken pipe", "timed out", "timeout", "gloo", "nccl", "socket")
 
 
+class OwnError(NovaError):
+    """An error that the other processes of a run do not know: each tells its own. Any other is the same in all."""
+
+
 class Processes:
     """The processes of one run. `Processes()` is a single one; `Processes.start()` asks the launcher."""
 
@@ -197,9 +201,9 @@ class Processes:
         try:
             result = function()
         except NovaError as caught:
-            errors.append(f"process {self.rank}: {caught}")
+            errors.append((self.rank, str(caught)))
         if self.largest(len(errors)):
-            raise NovaError("; ".join(self.gather(errors)))
+            raise NovaError(_joined(self.gather(errors), self.count))
         return result
 
     @contextmanager
@@ -210,7 +214,7 @@ class Processes:
         except RuntimeError as error:
             if self.count == 1 or not any(words in str(error).lower() for words in LOST_PEER):
                 raise
-            raise NovaError(
+            raise OwnError(
                 f"process {self.rank} of {self.count} lost another one, which ended or no longer answers "
                 f"({_line(error)}). Its own output says why; no word at all usually means too little memory. The "
                 f"checkpoints in {folder}/checkpoints are whole: the same command goes on from the newest."
@@ -229,6 +233,16 @@ def _sharding_asked(accelerator: Any) -> bool:
     if kind == DistributedType.FSDP and accelerator.state.fsdp_plugin.fsdp_version != 2:
         raise NovaError("accelerate is configured for FSDP 1; write fsdp_version: 2 into its configuration.")
     return kind == DistributedType.FSDP
+
+
+def _joined(errors: list[tuple[int, str]], count: int) -> str:
+    """One message of many: what all processes say is said once, and of different ones the first three are told."""
+    texts = dict.fromkeys(text for _, text in errors)
+    if len(texts) == 1 and len(errors) == count:
+        return errors[0][1]
+    firsts = [f"process {next(rank for rank, said in errors if said == text)}: {text}" for text in texts]
+    rest = f"; and {len(firsts) - 3} more" if len(firsts) > 3 else ""
+    return "; ".join(firsts[:3]) + rest
 
 
 def _line(error: Exception) -> str:

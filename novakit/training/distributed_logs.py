@@ -71,7 +71,9 @@ class WandbLog:
         try:
             import wandb
         except ImportError as error:
-            raise NovaError("wandb is not installed: `pip install wandb`, or leave wandb (--wandb) out.") from error
+            raise NovaError(
+                "wandb is not installed: `pip install 'novakit[wandb]'`, or leave wandb (--wandb) out."
+            ) from error
         kept = folder / "wandb.txt"
         identity = kept.read_text().strip() if kept.exists() else None
         self.run = wandb.init(

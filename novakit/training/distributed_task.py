@@ -13,7 +13,6 @@ Source: ours; objective as in `novakit.training.nova_task`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from novakit.errors import NovaError
 from novakit.training.distributed import Processes
+from novakit.training.distributed_reader import ReadAhead
 from novakit.training.nova_task import NovaBatch, NovaTask, NovaTaskConfig
 from novakit.training.objective import (
     NUM_TRAIN_TIMESTEPS,
@@ -86,6 +86,7 @@ class SampleTask(NovaTask):
             null token.
         offload: keep saved activations in the memory of the CPU: less memory on the GPU, more time.
         settings: JSON values that a resumed run must share.
+        patience: seconds after which a source that does not answer is given up.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SampleTask(NovaTask):
         text: Tensor | None = None,
         offload: bool = False,
         settings: dict[str, Any] | None = None,
+        patience: float = 600.0,
     ) -> None:
         self.processes = processes or Processes()
         share.rows(self.processes, 0)  # refuses a batch that cannot be divided
@@ -111,8 +113,7 @@ class SampleTask(NovaTask):
         self.network = model  # what is called for gradients: `Processes.wrap` puts DDP or FSDP here
         self.device = self.processes.device if self.processes.accelerator else self.device
         self.dtype = torch.promote_types(next(p.dtype for p in model.parameters() if p.requires_grad), torch.float32)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        self._ahead: dict[int, Future] = {}
+        self.batches = ReadAhead(self._read, patience)
         self._losses = torch.zeros(0)
 
     def prepare(self, step: int) -> None:
@@ -121,11 +122,7 @@ class SampleTask(NovaTask):
         Raises:
             NovaError: the source cannot give them, or a batch has nothing to learn from.
         """
-        for ahead in (step, step + 1):
-            if ahead not in self._ahead:
-                self._ahead[ahead] = self._reader.submit(self._read, ahead)
-        self._ahead = {ahead: future for ahead, future in self._ahead.items() if ahead >= step}
-        for batch in self._ahead[step].result():
+        for batch in self.batches.take(step):
             if batch.source_latents is None and self.settings["learn"] == "dense":
                 raise NovaError(f"batch {step} has no source latents: nothing to learn for the dense branch.")
 
@@ -151,7 +148,7 @@ class SampleTask(NovaTask):
         step, part = divmod(index, self.share.accumulation)
         with without_autocast(self.device), torch.no_grad():
             self.prepare(step)
-            batch = self._ahead[step].result()[part].to(self.device)
+            batch = self.batches.take(step)[part].to(self.device)
         rows = self.share.rows(self.processes, part)
         sigmas, noise = self.draw(step, rows, batch.target_latents.shape[1:])
         weight = epsilon_loss_weight(sigmas) if self.config.weighting == "epsilon" else None
@@ -202,7 +199,7 @@ class SampleTask(NovaTask):
     def blame(self, index: int) -> str:
         """Which clips of the pass just computed have a loss that is no number, and whether their latents have too."""
         step, part = divmod(index, self.share.accumulation)
-        rows, batch = self.share.rows(self.processes, part), self._ahead[step].result()[part]
+        rows, batch = self.share.rows(self.processes, part), self.batches.take(step)[part]
         found = []
         for place, row in enumerate(rows):
             if not torch.isfinite(self._losses[place]):

@@ -89,7 +89,7 @@ def train(
     model: nn.Module | None = None,
     text: Tensor | None = None,
     validation: Sequence[NovaBatch] = (),
-    preview: Callable[[], dict[str, Tensor]] | None = None,
+    preview: Callable[[nn.Module], dict[str, Tensor]] | None = None,
     processes: Processes | None = None,
     resume: bool = True,
     progress: bool = True,
@@ -107,7 +107,7 @@ def train(
         model: a model in place of `base` and `dense`.
         text: the encoded empty prompt (1, L, text_dim); None = what the data has as `text`, else the null token.
         validation: held-out batches.
-        preview: makes clips for every validation, see NovaTask.
+        preview: makes clips of the model for every validation, see LatentPreview.
         processes: None = those that the launcher started.
         resume: False demands an empty folder.
         progress: show a progress bar (main process).
@@ -138,10 +138,11 @@ def train(
         noise,
         validation=validation,
         learn=chosen.learn,
-        preview=preview,
+        preview=partial(preview, model) if preview else None,
         text=empty_prompt(preset, text, source),
         offload=chosen.activation_offload,
         settings={"preset": preset.name},
+        patience=chosen.patience / 2,  # a disk that hangs is told before the processes give each other up
     )
     trainer = Trainer(task, loop, out, team)
     trainer.open_log = partial(open_log, wandb=chosen.wandb, config=asdict(chosen))
@@ -185,9 +186,9 @@ def build_model(
     """The model to train, on the CPU: a frozen base, and a dense branch that is fresh or read from a file.
 
     Raises:
-        NovaError: missing or damaged weights, or a dense file of another base.
+        NovaError: missing, partial or damaged weights, a base of another size, or a dense file of another base.
     """
-    from novakit.editing.loading import find_base
+    from novakit.editing.loading import find_base, find_dense
     from novakit.models.weights import load_base, load_dense
     from novakit.paths import shipped_weights
 
@@ -198,8 +199,8 @@ def build_model(
         folder = shipped_weights() / preset.name / "transformer"
         model = NovaTransformer3DModel.from_pretrained(str(folder), dtype=dtype)
     else:
-        model = load_base(find_base(preset, base), dtype, **preset.dense)
-    return model if dense is None else load_dense(model, dense)
+        model = load_base(find_base(preset, base), dtype, preset.transformer, **preset.dense)
+    return model if dense is None else load_dense(model, find_dense(dense))
 
 
 def place(model: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:

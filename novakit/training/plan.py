@@ -6,6 +6,7 @@ Memory and FLOP are counted (`novakit.models.cost`); hours rest on an assumed MF
 Source: ours; 8,000 steps are the paper's, whose batch size and number of GPUs are not public.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -39,7 +40,7 @@ GPUS = {
     "mi300x": Gpu("MI300X", 1307.4, 192),  # AMD Instinct MI300X data sheet
 }
 
-MFU = 0.35  # assumed: public trainings of this base reach about 0.30, our target on an H200 is 0.36
+MFU = 0.35  # assumed, a goal: ReCamMaster's training of this base reached 0.21 (0.32 with all that is computed twice)
 CONTEXT = 1.0e9  # bytes that the CUDA context and its libraries take; assumed
 SLACK = 0.05  # part of the allocated bytes that the allocator loses between blocks of different sizes; assumed
 
@@ -61,9 +62,8 @@ class Plan:
 
     @property
     def memory(self) -> float:
-        """Bytes needed on one GPU: counted peak, DDP's gradient buckets, context and slack."""
-        buckets = 4 * self.cost.parameters.learning if self.gpus > 1 and self.sharding == "ddp" else 0
-        return (1 + SLACK) * (self.cost.memory.total + buckets) + CONTEXT
+        """Bytes needed on one GPU: counted peak, context and slack. DDP's buckets are the gradients themselves."""
+        return (1 + SLACK) * self.cost.memory.total + CONTEXT
 
     @property
     def fits(self) -> bool:
@@ -92,12 +92,19 @@ class Plan:
 
     @property
     def exchanged(self) -> int:
-        """Bytes that one GPU sends in one update: gradients (twice, as a ring does); FSDP: weights of 3 walks too."""
+        """Bytes that one GPU sends in one update.
+
+        DDP: gradients, summed and then handed round (twice, as a ring does). FSDP: gradients once, to their owners, and
+        bfloat16 weights of every walk: main blocks as replica, forward and backward; dense ones forward and backward;
+        VACE blocks forward only, nothing in them learns.
+        """
         if self.gpus == 1:
             return 0
-        gradients = 2 * 4 * self.cost.parameters.learning
-        weights = 3 * 2 * self.cost.parameters.total * self.accumulate if self.sharding == "fsdp" else 0
-        return (gradients + weights) * (self.gpus - 1) // self.gpus
+        counted = self.cost.parameters
+        gradients = 4 * counted.learning
+        walks = 3 * counted.main + counted.sparse + 2 * counted.dense
+        sent = gradients + 2 * walks * self.accumulate if self.sharding == "fsdp" else 2 * gradients
+        return sent * (self.gpus - 1) // self.gpus
 
     def require_fit(self) -> "Plan":
         """The plan itself when it fits.
@@ -107,8 +114,8 @@ class Plan:
         """
         if not self.fits:
             raise NovaError(
-                f"training needs {self.memory / 1e9:.1f} GB on each GPU; {self.gpu.name} has {self.gpu.memory:g} GB. "
-                f"{self.advice}"
+                f"training needs {self.memory / 1e9:.1f} GB on each GPU; there are {self.gpu.memory:.4g} GB "
+                f"({self.gpu.name}). {self.advice}"
             )
         return self
 
@@ -147,14 +154,14 @@ class Plan:
 
     def _money(self) -> str:
         if self.price is None:
-            return "pass price=MONEY PER GPU AND HOUR"
+            return "pass price= (--price), money per GPU and hour"
         return f"{self.money:,.0f} at {self.price:g} per GPU and hour"
 
 
 def plan(
     preset: str | Preset = "wan-1.3b",
     gpus: int = 1,
-    gpu: str = "h200",
+    gpu: str | Gpu = "h200",
     batch: int = 1,
     *,
     sharding: str = "ddp",
@@ -169,7 +176,7 @@ def plan(
     Args:
         preset: network.
         gpus: number of GPUs, >= 1.
-        gpu: a name of `GPUS`.
+        gpu: a name of `GPUS`, or a Gpu of your own.
         batch: clips per GPU and batch.
         sharding: "ddp" or "fsdp".
         accumulate: batches per update.
@@ -181,8 +188,8 @@ def plan(
     Raises:
         NovaError: an unknown GPU or an impossible number. A plan that does not fit is no error: see `require_fit`.
     """
-    if gpu not in GPUS:
-        raise NovaError(f"GPU {gpu!r} is not in the table; pass one of {', '.join(GPUS)}, or the closest one.")
+    if not isinstance(gpu, Gpu):
+        gpu = _gpu_of_the_table(gpu)
     if sharding not in ("ddp", "fsdp"):
         raise NovaError(f"sharding is {sharding!r}; pass 'ddp' (every GPU holds everything) or 'fsdp' (split).")
     if min(gpus, accumulate, steps) < 1 or not 0 < mfu <= 1 or (price is not None and price < 0):
@@ -191,19 +198,26 @@ def plan(
             "be at least 1, mfu between 0 and 1, price not negative."
         )
     given = Work(preset, batch=batch, shards=gpus if sharding == "fsdp" else 1, **work)
-    made = Plan(given, GPUS[gpu], gpus, sharding, accumulate, steps, mfu, price, step_cost(given))
+    made = Plan(given, gpu, gpus, sharding, accumulate, steps, mfu, price, step_cost(given))
     return made if made.fits else replace(made, advice=_advice(made))
+
+
+def _gpu_of_the_table(name: str) -> Gpu:
+    if name not in GPUS:
+        raise NovaError(f"GPU {name!r} is not in the table; pass one of {', '.join(GPUS)}, or the closest one.")
+    return GPUS[name]
 
 
 def _advice(made: Plan) -> str:
     """The switches that make it fit and cost least, or the GPU that would do."""
-    sets = [names for count in range(1, len(_SWITCHES) + 1) for names in combinations(_SWITCHES, count)]
-    for names in sorted(sets, key=lambda names: sum(_SWITCHES[name][0] for name in names)):
+    sets = [group for count in range(1, len(_SWITCHES) + 1) for group in combinations(_SWITCHES, count)]
+    for group in sorted(sets, key=lambda group: sum(switch.slows for switch in group)):
         changed = made
-        for name in names:
-            changed = _SWITCHES[name][1](changed)
-        if changed.fits and all(_SWITCHES[name][1](made) != made for name in names):
-            return f"It fits with {' and '.join(names)}: {changed.memory / 1e9:.1f} GB.{_on_the_host(changed)}"
+        for switch in group:
+            changed = switch.change(changed)
+        if changed.fits and all(switch.change(made) != made for switch in group):
+            names = " and ".join(switch.name.format(changed) for switch in group)
+            return f"It fits with {names}: {changed.memory / 1e9:.1f} GB.{_on_the_host(changed)}"
     big = [name for name, gpu in GPUS.items() if made.memory <= 1e9 * gpu.memory]
     smallest = min(big, key=lambda name: GPUS[name].memory, default=None)
     if smallest:
@@ -233,10 +247,18 @@ def _single(made: Plan) -> Plan:
     return _changed(made, batch=1, accumulate=made.accumulate * made.work.batch)
 
 
-# name -> (how much it slows down, to choose the cheapest set; the plan with it)
-_SWITCHES = {
-    "checkpointing=True": (1, lambda made: _changed(made, checkpointing=True)),
-    "batch=1 and as much more accumulate": (2, _single),
-    "sharding='fsdp'": (3, _split),
-    "offload=True": (8, lambda made: _changed(made, offload=True)),
-}
+@dataclass(frozen=True)
+class _Switch:
+    """Something to change when memory is short."""
+
+    name: str  # in Python and on the command line; {0} is the plan with it
+    slows: int  # how much it slows down, to choose the cheapest set
+    change: Callable[[Plan], Plan]
+
+
+_SWITCHES = (
+    _Switch("checkpointing=True (--gradient-checkpointing)", 1, lambda made: _changed(made, checkpointing=True)),
+    _Switch("batch=1, accumulate={0.accumulate} (--accumulation {0.accumulate})", 2, _single),
+    _Switch("sharding='fsdp' (--fsdp)", 3, _split),
+    _Switch("offload=True (--activation-offload)", 8, lambda made: _changed(made, offload=True)),
+)

@@ -14,7 +14,7 @@ from toy_training import CONFIG, ToyTask
 from novakit.errors import NovaError
 from novakit.training import Trainer, distributed_task
 from novakit.training.checkpoint import latest_checkpoint
-from novakit.training.distributed import Processes
+from novakit.training.distributed import Processes, _joined
 from novakit.training.run_folder import read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -121,6 +121,14 @@ def test_damaged_data_on_one_process_ends_both(tmp_path):
     done = run_ranks(lambda: toy_run(tmp_path / "run", {"damaged": [4, 1]}), tmp_path)
     assert done.codes == [2, 2], done.text()
     assert all("process 1: shard 3 is damaged" in done.text(rank) for rank in (0, 1))
+
+
+def test_what_all_say_is_said_once():
+    """An error of all processes is one sentence; of many different ones three are told."""
+    assert _joined([(0, "no base"), (1, "no base")], 2) == "no base"
+    assert _joined([(1, "no base")], 2) == "process 1: no base"
+    many = _joined([(rank, f"{rank} GB free") for rank in range(64)], 64)
+    assert many == "process 0: 0 GB free; process 1: 1 GB free; process 2: 2 GB free; and 61 more"
 
 
 def test_killed_process_ends_the_other_with_a_clear_message(alone, tmp_path):

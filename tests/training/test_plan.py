@@ -6,7 +6,7 @@ import pytest
 
 from novakit.errors import NovaError
 from novakit.models.cost import Work, step_cost
-from novakit.training.plan import GPUS, MFU, plan
+from novakit.training.plan import GPUS, MFU, Gpu, plan
 
 
 def test_the_papers_run_on_one_h200():
@@ -39,11 +39,11 @@ def test_splitting_saves_the_learning_state_but_not_the_activations():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"gpu": "h100", "checkpointing": False}, "fits with checkpointing=True:"),
-        ({"gpu": "h100", "batch": 4}, "fits with batch=1 and as much more accumulate:"),
-        ({"gpu": "h100", "batch": 4, "checkpointing": False}, "checkpointing=True and batch=1 and as much more"),
-        ({"gpu": "rtx5090", "gpus": 8}, "fits with sharding='fsdp':"),
-        ({"gpu": "rtx4090"}, "fits with offload=True: .* GB of CPU memory"),
+        ({"gpu": "h100", "checkpointing": False}, r"fits with checkpointing=True \(--gradient-checkpointing\): "),
+        ({"gpu": "h100", "batch": 4}, r"fits with batch=1, accumulate=4 \(--accumulation 4\): "),
+        ({"gpu": "h100", "batch": 4, "checkpointing": False}, r"checkpointing=True \(.*\) and batch=1, accumulate=4"),
+        ({"gpu": "rtx5090", "gpus": 8}, r"fits with sharding='fsdp' \(--fsdp\): "),
+        ({"gpu": "rtx4090"}, r"fits with offload=True \(--activation-offload\): .* GB of CPU memory"),
         ({"gpu": "rtx3090", "frames": 161}, "fits on h100"),
         ({"gpu": "h200", "frames": 1601}, "fewer frames"),
     ],
@@ -60,6 +60,18 @@ def test_the_advice_is_true():
     assert plan(gpu="h100", batch=1, accumulate=4).fits
     assert plan(gpu="rtx5090", gpus=8, sharding="fsdp").require_fit().fits
     assert plan(gpu="h100", frames=161).fits
+
+
+def test_averaging_over_gpus_needs_no_memory_of_its_own():
+    """DDP's buckets are the gradients themselves (`gradient_as_bucket_view`, see Processes.start)."""
+    assert plan(gpus=8).memory == plan(gpus=1).memory
+
+
+def test_a_gpu_that_is_not_in_the_table():
+    card = Gpu("what is free on cuda:0", 100, 24)
+    with pytest.raises(NovaError, match=r"needs 33\.3 GB on each GPU; there are 24 GB \(what is free on cuda:0\)"):
+        plan(gpu=card).require_fit()
+    assert plan(gpu=replace(card, memory=40)).fits
 
 
 def test_accumulating_costs_time_and_no_memory():
