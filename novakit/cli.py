@@ -158,7 +158,7 @@ def pretrain(
             "variant, which has its own learning rate. Leave out what does not belong."
         )
     if variant is not None:
-        from novakit.training.variants import train_variant
+        from novakit.training.variants.train import train_variant
 
         train_variant(variant, folder, **options)
         return
@@ -185,7 +185,7 @@ def prepare(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Turn a folder of videos into the latent cache that `train` reads; alone or under `accelerate launch`."""
-    from novakit.training.command import one_voice
+    from novakit.training.full_size.command import one_voice
     from novakit.training.preparation.command import prepare as make_cache
 
     how = {"preset": preset, "base": base, "variants": variants, "size": size, "interval": interval, "seed": seed}
@@ -232,7 +232,7 @@ def train(
     price: Annotated[float | None, typer.Option(help="--dry-run: money per GPU and hour.")] = None,
 ) -> None:
     """Train NOVA's cross-attention on prepared clips: one GPU, or many under accelerate launch or torchrun."""
-    from novakit.training.command import train_command
+    from novakit.training.full_size.command import train_command
 
     recipe = {"steps": steps, "batch": batch, "accumulation": accumulation, "lr": lr, "seed": seed, "fsdp": fsdp}
     recipe |= {"gradient_checkpointing": gradient_checkpointing, "activation_offload": activation_offload}

@@ -67,7 +67,7 @@ def test_edit_hands_over_how_a_large_preset_is_loaded(implementation):
 
 
 def test_train_hands_over(implementation):
-    calls = implementation("novakit.training.command", "train_command")
+    calls = implementation("novakit.training.full_size.command", "train_command")
     words = ("--data", "c", "--out", "r", "--fsdp", "--set", "ema=0.9", "--gpus", "8", "--dry-run")
     assert run("train", "--preset", "wan-1.3b", *words) == 0
     args, given = calls[0]
@@ -80,7 +80,7 @@ def test_pretrain_and_bench_hand_over(implementation):
     assert run("pretrain", "--stage", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
     options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None, "lr": None}
     assert calls == [(("vae", Path("runs")), options)]
-    calls = implementation("novakit.training.variants", "train_variant")
+    calls = implementation("novakit.training.variants.train", "train_variant")
     assert run("pretrain", "--stage", "variant", "--variant", "add", "--steps", "9") == 0
     assert calls[-1][0] == ("add", None) and calls[-1][1]["steps"] == 9 and "lr" not in calls[-1][1]
     calls = implementation("novakit.evaluation.benchmark", "bench")

@@ -54,6 +54,7 @@ def start_noise(pipe, scenes: SceneBatch, seed: int) -> Tensor:
     return torch.stack([torch.randn(grid, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
 
+@torch.no_grad()
 def edited_clips(
     pipe, scenes: SceneBatch, indices: list[int], steps: int, seed: int, rows: tuple[str, ...] = tuple(ROWS)
 ) -> dict[str, Tensor]:

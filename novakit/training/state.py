@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from novakit.errors import NovaError
-from novakit.training.distributed_sharding import cut_like, whole
+from novakit.training.distributed.sharding import cut_like, whole
 from novakit.training.ema import trainable_parameters
 
 

@@ -21,9 +21,9 @@ from novakit.errors import NovaError
 from novakit.files import atomic_write_json, require_writable_folder
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, write_checkpoint, write_weights
 from novakit.training.config import TrainConfig, better_score, check_same_run, check_same_settings, learning_rate
-from novakit.training.distributed import Processes, mean_of
-from novakit.training.distributed_logs import open_log
-from novakit.training.distributed_sharding import whole
+from novakit.training.distributed.logs import open_log
+from novakit.training.distributed.processes import Processes, mean_of
+from novakit.training.distributed.sharding import whole
 from novakit.training.ema import WeightAverage, trainable_parameters
 from novakit.training.optimizer import check_parameters, checkpoint_gradients, make_optimizer
 from novakit.training.run_folder import RunLock, RunLog, StopSignals, write_clips

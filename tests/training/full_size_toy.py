@@ -20,8 +20,8 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "models"), str(Path(__file__).pa
 from nova_tiny import tiny_nova  # noqa: E402
 
 from novakit.errors import NovaError  # noqa: E402
-from novakit.training.distributed_task import SampleTask  # noqa: E402
-from novakit.training.full_size import train  # noqa: E402
+from novakit.training.distributed.task import SampleTask  # noqa: E402
+from novakit.training.full_size.train import train  # noqa: E402
 from novakit.training.nova_task import NovaBatch  # noqa: E402
 from novakit.training.objective import step_generator  # noqa: E402
 

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from toy_training import CONFIG, ToyTask
 
 from novakit.errors import NovaError
-from novakit.training import Trainer, distributed_task
+from novakit.training import Trainer
 from novakit.training.checkpoint import latest_checkpoint
-from novakit.training.distributed import Processes, _joined
+from novakit.training.distributed import task as distributed_task
+from novakit.training.distributed.processes import Processes, _joined
 from novakit.training.run_folder import read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

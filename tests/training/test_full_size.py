@@ -23,8 +23,8 @@ from novakit.models import learn_only
 from novakit.models.weights import load_dense, save_dense
 from novakit.training import checkpoint, flow_matching_loss
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, list_checkpoints
-from novakit.training.distributed_task import SampleTask, Share
-from novakit.training.full_size import Recipe, train
+from novakit.training.distributed.task import SampleTask, Share
+from novakit.training.full_size.train import Recipe, train
 from novakit.training.nova_task import NovaBatch, NovaTaskConfig
 
 SHORT = {"steps": 3, "checkpoint_every": 3}
@@ -87,7 +87,7 @@ def test_gradient_checkpointing_covers_main_vace_and_dense_blocks(tmp_path, monk
 
 
 def test_activation_offload_changes_no_number_and_moves_block_inputs(tmp_path, short, monkeypatch):
-    from novakit.training import distributed_task
+    from novakit.training.distributed import task as distributed_task
 
     packed = []
     move = torch.Tensor.to

@@ -6,7 +6,7 @@ import pytest
 
 from novakit.errors import NovaError
 from novakit.models.cost import Work, step_cost
-from novakit.training.plan import GPUS, MFU, Gpu, plan
+from novakit.training.full_size.plan import GPUS, MFU, Gpu, plan
 
 
 def test_the_papers_run_on_one_h200():

@@ -18,17 +18,19 @@ from train_command_toy import QUICK, Clips, random_data
 
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import get_preset
-from novakit.training import command, full_size, full_size_data
 from novakit.training.checkpoint import latest_checkpoint
-from novakit.training.command import train_command
 from novakit.training.data import LatentStore
-from novakit.training.distributed import OwnError, Processes
-from novakit.training.distributed_reader import ReadAhead
-from novakit.training.distributed_task import SampleTask
-from novakit.training.full_size import Recipe, build_model
-from novakit.training.full_size_data import TrainingData, held_out, open_examples
-from novakit.training.full_size_options import check_memory, plan_run, read_recipe
-from novakit.training.plan import plan
+from novakit.training.distributed.processes import OwnError, Processes
+from novakit.training.distributed.reader import ReadAhead
+from novakit.training.distributed.task import SampleTask
+from novakit.training.full_size import command
+from novakit.training.full_size import data as full_size_data
+from novakit.training.full_size import train as full_size
+from novakit.training.full_size.command import train_command
+from novakit.training.full_size.data import TrainingData, held_out, open_examples
+from novakit.training.full_size.options import check_memory, plan_run, read_recipe
+from novakit.training.full_size.plan import plan
+from novakit.training.full_size.train import Recipe, build_model
 
 WAN, NANO = get_preset("wan-1.3b"), get_preset("nano")
 # ---------------------------------------------------------------------------------------------------- the dry run

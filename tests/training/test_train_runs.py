@@ -21,13 +21,14 @@ import novakit
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import get_preset
 from novakit.scenes import render_clips
-from novakit.training import command, full_size
 from novakit.training.checkpoint import latest_checkpoint
-from novakit.training.command import one_voice, train_command
-from novakit.training.distributed import OwnError, Processes
-from novakit.training.full_size import build_model, train
-from novakit.training.full_size_data import NanoExamples, held_out, open_examples
-from novakit.training.full_size_options import read_recipe
+from novakit.training.distributed.processes import OwnError, Processes
+from novakit.training.full_size import command
+from novakit.training.full_size import train as full_size
+from novakit.training.full_size.command import one_voice, train_command
+from novakit.training.full_size.data import NanoExamples, held_out, open_examples
+from novakit.training.full_size.options import read_recipe
+from novakit.training.full_size.train import build_model, train
 from novakit.training.preparation.command import prepare
 from novakit.video import write_clip
 

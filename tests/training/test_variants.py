@@ -12,9 +12,11 @@ from novakit.errors import NovaError
 from novakit.models import build_vae
 from novakit.models.token_concat import TokenConcatTransformer, encode_cues, latent_place
 from novakit.scenes import render_clips, render_cut_outs, render_scenes
-from novakit.training import data, variant_data, variants
+from novakit.training import data
 from novakit.training.objective import step_generator
-from novakit.training.variants import VARIANTS, load_variant, train_variant, trained_parameters
+from novakit.training.variants import examples as variant_data
+from novakit.training.variants import train as variants
+from novakit.training.variants.train import VARIANTS, load_variant, train_variant, trained_parameters
 
 STORES = {name: variant.store for name, variant in VARIANTS.items()}
 

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from novakit.training.data import LatentStore
-from novakit.training.full_size_data import SHARDS, VAL_SHARDS, TrainingData
+from novakit.training.full_size.data import SHARDS, VAL_SHARDS, TrainingData
 from novakit.training.nova_task import NovaBatch
 
 QUICK = {"steps": 2, "batch": 2, "device": "cpu", "settings": ["precision=fp32", "log_every=1"]}

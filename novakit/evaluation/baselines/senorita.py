@@ -18,7 +18,7 @@ from torch import Tensor
 from novakit.evaluation.baselines.task import Baseline, EditTask
 from novakit.evaluation.baselines.trained import trained_pipe
 from novakit.models.shallow_replica import ShallowReplicaTransformer
-from novakit.training.variants import trained_parameters
+from novakit.training.variants.train import trained_parameters
 
 VARIANT = "paired"
 

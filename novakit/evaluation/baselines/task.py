@@ -77,5 +77,5 @@ class Baseline:
     edit: Callable[[Any, EditTask], Tensor]  # (pipe, task) -> (B, 3, T, H, W) in [-1, 1]
     per_video_tuning: bool = False  # trains on the clip that it edits
     sees_mask: bool = False  # reads EditTask.mask; NOVA does not
-    needs_weights: str | None = None  # variant (novakit.training.variants) whose pipeline `edit` wants
+    needs_weights: str | None = None  # variant (novakit.training.variants.train) whose pipeline `edit` wants
     parameters: Callable[[Any], int] = no_parameters  # parameters that the method adds to the base or trains

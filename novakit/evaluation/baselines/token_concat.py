@@ -21,7 +21,7 @@ from novakit.evaluation.baselines.task import Baseline, EditTask
 from novakit.evaluation.baselines.trained import trained_pipe
 from novakit.models import decode_latents, encode_clip
 from novakit.models.token_concat import TokenConcatTransformer, encode_cues, latent_place
-from novakit.training.variants import trained_parameters
+from novakit.training.variants.train import trained_parameters
 
 VARIANT = "token_concat"
 

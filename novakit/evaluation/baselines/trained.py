@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Any
 
 from novakit.paths import build
-from novakit.training.variants import FINISHED, load_variant
+from novakit.training.variants.train import FINISHED, load_variant
 
 
 def trained_pipe(name: str, pipe: Any, kind: type) -> Any:
     """The pipeline with a variant's weights.
 
     Args:
-        name: one of `novakit.training.variants.VARIANTS`.
+        name: one of `novakit.training.variants.train.VARIANTS`.
         pipe: the shipped NovaEditPipeline; one that holds the variant already is returned as it is.
         kind: class of the variant's transformer.
 

@@ -118,7 +118,7 @@ class GpuSuite:
         if self.setup.device.startswith("cuda") and not torch.cuda.is_available():
             raise NovaError(
                 "the suite gpu measures on a CUDA card, and no CUDA device was found. On a CPU run "
-                "`novakit bench --suite scaling`; counted cost needs no card: novakit.training.plan, "
+                "`novakit bench --suite scaling`; counted cost needs no card: novakit.training.full_size.plan, "
                 "novakit.models.cost."
             )
         same = earlier.get("measured") == self.describe()["measured"]

@@ -70,7 +70,7 @@ def real_bench(device: str, folder: str | Path | None, encoder: str) -> Bench:
     from novakit.editing.pipeline import NovaEditPipeline
     from novakit.evaluation.encoders import get_encoder
     from novakit.evaluation.metrics import measure_clips, metric_labels
-    from novakit.training.variants import load_variant
+    from novakit.training.variants.train import load_variant
 
     eye = get_encoder(encoder)
     if folder is None:

@@ -131,7 +131,7 @@ def _trained(variant: str, name: str, title: str, **changes: Any) -> Row:
     """A row of NOVA with the weights of a small training."""
 
     def parameters(pipe: Any) -> int:
-        from novakit.training.variants import trained_parameters
+        from novakit.training.variants.train import trained_parameters
 
         return trained_parameters(variant, pipe)
 

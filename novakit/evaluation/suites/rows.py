@@ -102,6 +102,7 @@ def interpolated(pipe: Any, task: Any) -> Tensor:
     return interpolate_keyframes(task.keyframes, task.indices, task.source.shape[2])
 
 
+@torch.no_grad()
 def round_trip(pipe: Any, task: Any) -> Tensor:
     """Encoder and decoder of the VAE, nothing else; the row reads the truth."""
     return decode_latents(pipe.vae, encode_clip(pipe.vae, task.source))

@@ -21,7 +21,7 @@ from novakit.editing.inputs import notice
 from novakit.errors import NovaError
 from novakit.files import require_writable_folder
 from novakit.presets import Preset, get_preset
-from novakit.training.distributed import Processes
+from novakit.training.distributed.processes import Processes
 from novakit.training.preparation.cutting import Cutting, require_scenedetect
 from novakit.training.preparation.encoding import VARIANTS, load_encoder
 from novakit.training.preparation.filters import Limits, read_limits

@@ -17,7 +17,7 @@ from novakit.errors import NovaError
 from novakit.files import atomic_write_json
 from novakit.models.latents import vae_scale
 from novakit.provenance import provenance
-from novakit.training.distributed import Processes
+from novakit.training.distributed.processes import Processes
 from novakit.training.preparation.child import Child
 from novakit.training.preparation.cutting import Cutting, survey
 from novakit.training.preparation.encoding import CONSTANTS, Encoder, encode_constants, encode_item, lent

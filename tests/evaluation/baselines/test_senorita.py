@@ -10,7 +10,7 @@ from novakit.errors import NovaError
 from novakit.evaluation.baselines import BASELINES, senorita
 from novakit.evaluation.baselines.trained import trained_pipe
 from novakit.models.shallow_replica import ShallowReplicaTransformer
-from novakit.training import variants
+from novakit.training.variants import train as variants
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from novakit.errors import NovaError
 from novakit.evaluation.baselines import BASELINES, token_concat
 from novakit.evaluation.baselines.token_concat import sample_concatenated
 from novakit.models.token_concat import TokenConcatTransformer
-from novakit.training.variants import load_variant
+from novakit.training.variants.train import load_variant
 
 
 @pytest.fixture(scope="module")

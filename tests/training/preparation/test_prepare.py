@@ -10,7 +10,7 @@ from nova_tiny import tiny_nova
 from prepare_toy import SIZE, manifest, scene, tiny_encoder, toy_prepare
 
 from novakit.errors import NovaError
-from novakit.training.full_size import train
+from novakit.training.full_size.train import train
 from novakit.training.preparation import work
 from novakit.training.preparation.cache import LatentCache
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from novakit.errors import NovaError
-from novakit.training.distributed import Processes
-from novakit.training.distributed_reader import ReadAhead
+from novakit.training.distributed.processes import Processes
+from novakit.training.distributed.reader import ReadAhead
 from novakit.training.nova_task import NovaBatch, NovaTask, NovaTaskConfig
 from novakit.training.objective import (
     NUM_TRAIN_TIMESTEPS,
@@ -216,7 +216,7 @@ class SampleTask(NovaTask):
     def export(self, weights: dict[str, Tensor], folder: Path) -> None:
         """Write `dense.safetensors`, the file that `--dense` reads, from a run's weights."""
         if self.settings["learn"] == "dense":
-            from novakit.training.distributed_export import write_dense
+            from novakit.training.distributed.export import write_dense
 
             write_dense(self.module, weights, folder / "dense.safetensors")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from novakit.models import build_scheduler
 from novakit.models.latents import decode_latents
 from novakit.presets import Preset
-from novakit.training.distributed import Processes
+from novakit.training.distributed.processes import Processes
 from novakit.training.nova_task import NovaBatch
 from novakit.training.objective import step_generator
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset, get_preset
 from novakit.training.config import TrainConfig
-from novakit.training.distributed import Processes
-from novakit.training.distributed_logs import open_log
-from novakit.training.distributed_task import BatchSource, SampleTask, Share
+from novakit.training.distributed.logs import open_log
+from novakit.training.distributed.processes import Processes
+from novakit.training.distributed.task import BatchSource, SampleTask, Share
 from novakit.training.nova_task import NovaBatch, NovaTaskConfig
 from novakit.training.trainer import Trainer
 

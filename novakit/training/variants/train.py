@@ -33,8 +33,8 @@ from novakit.training.nova_task import NovaTask, NovaTaskConfig
 from novakit.training.pretrain import BATCH, RECIPE, VAL_SHARDS
 from novakit.training.state import frozen_fingerprint, load_trained
 from novakit.training.trainer import Trainer
-from novakit.training.variant_data import open_store, recipe_of
-from novakit.training.variant_tasks import ConcatTask, ShallowTask
+from novakit.training.variants.examples import open_store, recipe_of
+from novakit.training.variants.tasks import ConcatTask, ShallowTask
 
 STEPS = 500  # with the examples about 14 minutes of one core; 10 for "add" and "paired", 20 for "token_concat"
 SHARDS = 160  # 1,120 clips: every four shards hold 28

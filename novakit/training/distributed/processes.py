@@ -105,10 +105,10 @@ class Processes:
         if not hasattr(task, "network"):
             raise NovaError(
                 f"{type(task).__name__} cannot be trained by {self.count} processes: each would see the same batch. "
-                "Use novakit.training.distributed_task.SampleTask, or one process."
+                "Use novakit.training.distributed.task.SampleTask, or one process."
             )
         if self.shard:
-            from novakit.training.distributed_sharding import shard_model
+            from novakit.training.distributed.sharding import shard_model
 
             task.network = shard_model(task.module, self.accelerator)
         else:
@@ -119,7 +119,7 @@ class Processes:
         if self.count == 1 or last:
             return nullcontext()
         if self.shard:
-            from novakit.training.distributed_sharding import without_exchange
+            from novakit.training.distributed.sharding import without_exchange
 
             return without_exchange(network)
         return network.no_sync()

@@ -17,8 +17,8 @@ import torch
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset
 from novakit.training.data import LONG_SHARE, LatentStore, LoadedStore
-from novakit.training.distributed import Processes
-from novakit.training.distributed_task import BatchSource
+from novakit.training.distributed.processes import Processes
+from novakit.training.distributed.task import BatchSource
 from novakit.training.nova_task import NovaBatch
 from novakit.training.objective import step_generator
 

@@ -14,10 +14,10 @@ import torch
 
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset
-from novakit.training.distributed import Processes
-from novakit.training.distributed_task import Share
-from novakit.training.full_size import Recipe
-from novakit.training.plan import Gpu, Plan, plan
+from novakit.training.distributed.processes import Processes
+from novakit.training.distributed.task import Share
+from novakit.training.full_size.plan import Gpu, Plan, plan
+from novakit.training.full_size.train import Recipe
 
 
 def read_recipe(options: dict[str, Any], settings: Sequence[str] = ()) -> Recipe:

@@ -10,7 +10,7 @@ from typing import Any
 
 from novakit.errors import NovaError
 from novakit.files import atomic_write_text
-from novakit.training.distributed import Processes
+from novakit.training.distributed.processes import Processes
 from novakit.training.run_folder import RunLog
 
 

@@ -12,7 +12,7 @@ from novakit.models.shallow_replica import ShallowReplicaTransformer
 from novakit.models.token_concat import TokenConcatTransformer, latent_place
 from novakit.training.nova_task import NovaBatch, NovaTask, NovaTaskConfig
 from novakit.training.objective import NUM_TRAIN_TIMESTEPS, add_noise, flow_matching_loss
-from novakit.training.variant_data import INTERVAL
+from novakit.training.variants.examples import INTERVAL
 
 
 class ShallowTask(NovaTask):
@@ -26,7 +26,7 @@ class ShallowTask(NovaTask):
 class ConcatTask(NovaTask):
     """NOVA's objective for token concatenation: loss on the target part only, one noise level per clip.
 
-    Args as NovaTask; `control` of a batch holds cues 8 frames apart (`variant_data.concat_batch`).
+    Args as NovaTask; `control` of a batch holds cues 8 frames apart (`variants.examples.concat_batch`).
     """
 
     def __init__(

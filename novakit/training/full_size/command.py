@@ -19,13 +19,13 @@ import torch
 
 from novakit.errors import NovaError, printed_notices
 from novakit.presets import Preset, get_preset
-from novakit.training.distributed import OwnError, Processes
-from novakit.training.distributed_task import Share
-from novakit.training.full_size import Recipe, train
-from novakit.training.full_size_data import TrainingData, open_data
-from novakit.training.full_size_options import check_memory, plan_run, read_recipe
-from novakit.training.full_size_preview import LatentPreview
-from novakit.training.plan import Plan
+from novakit.training.distributed.processes import OwnError, Processes
+from novakit.training.distributed.task import Share
+from novakit.training.full_size.data import TrainingData, open_data
+from novakit.training.full_size.options import check_memory, plan_run, read_recipe
+from novakit.training.full_size.plan import Plan
+from novakit.training.full_size.preview import LatentPreview
+from novakit.training.full_size.train import Recipe, train
 from novakit.training.trainer import Trainer
 
 SILENCE = 30.0  # seconds that a process which has nothing new to say waits for the launcher to end it

@@ -1,0 +1,1 @@
+"""Training in many processes: who is there, who takes which clip, how weights are split, who writes the log."""
