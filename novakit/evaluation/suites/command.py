@@ -5,7 +5,6 @@ Source: ours.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,11 +86,9 @@ def run_suite(suite: Suite, out: Path, bench: Bench, *, resume: bool = True, pro
     Raises:
         NovaError: as `evaluate`.
     """
-    started = time.perf_counter()
     store = open_store(out, bench, resume)
     work(list(suite.plans), store, bench, progress)
-    minutes = (time.perf_counter() - started) / 60
-    report = make_report(suite, store, bench, minutes)
+    report = make_report(suite, store, bench)
     rows = verdicts_csv(report["verdicts"]) if "verdicts" in report else table_csv(report["table"])
     atomic_write_text(out / f"{suite.name}.csv", rows)
     atomic_write_text(out / f"{suite.name}.md", text := report_markdown(report))
@@ -122,7 +119,7 @@ def open_store(out: Path, bench: Bench, resume: bool = True) -> Store:
     return Store(out, config)
 
 
-def make_report(suite: Suite, store: Store, bench: Bench, minutes: float) -> dict[str, Any]:
+def make_report(suite: Suite, store: Store, bench: Bench) -> dict[str, Any]:
     """Everything that a suite knows, ready for JSON."""
     table = summarise(suite.plans, store, bench.missing, bench.pipe)
     records = [r for plan in suite.plans for r in store.select(plan.row.name, plan.scenes, plan.used_seeds)]
@@ -137,7 +134,7 @@ def make_report(suite: Suite, store: Store, bench: Bench, minutes: float) -> dic
         "notes": list(suite.notes),
         "failures": [record for record in records if "error" in record],
         "config": store.config,
-        "minutes": round(minutes, 2),
+        "minutes": round(sum(record.get("seconds", 0.0) for record in records) / 60, 1),  # of editing, in all sittings
         **provenance(device=str(bench.pipe.device)),
         "records": [record for record in records if "error" not in record],
     }

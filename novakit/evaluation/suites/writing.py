@@ -126,7 +126,8 @@ def _rule_cells(rule: Mapping[str, Any]) -> list[str]:
 
 def report_markdown(report: Mapping[str, Any]) -> str:
     """The whole report as Markdown."""
-    about = f"{report['what']} ({report['hardware']['device']}, {report['date'][:10]}, {report['minutes']:.0f} min)."
+    when = f"{report['hardware']['device']}, {report['date'][:10]}; the edits took {report['minutes']:.0f} min"
+    about = f"{report['what']} ({when})."
     parts = [about, metrics_markdown(report), truth_markdown(report)]
     if "verdicts" in report:
         parts = [about, claims_markdown(report["verdicts"])]
