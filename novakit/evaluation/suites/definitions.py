@@ -119,12 +119,13 @@ def _robustness() -> list[Plan]:
 
 def _long() -> list[Row]:
     """Clips of 81 frames in three windows, at every interval."""
-    kinds = {"long_nova": ("NOVA", edit_in_windows), "long_interpolation": ("interpolated keyframes", interpolated)}
-    return [
-        Row(f"{name}_at_{k}", f"{title}, {LONG} frames, interval {k}", edit, num_frames=LONG, interval=k)
-        for name, (title, edit) in kinds.items()
-        for k in INTERVALS
-    ]
+    rows = []
+    for k in INTERVALS:
+        long, said = {"num_frames": LONG, "interval": k}, f"{LONG} frames, interval {k}"
+        rows.append(_nova(f"long_nova_at_{k}", f"NOVA, {said}", edit=edit_in_windows, **long))
+        name = f"long_interpolation_at_{k}"
+        rows.append(replace(INTERPOLATION, name=name, title=f"interpolated keyframes, {said}", **long))
+    return rows
 
 
 def _trained(variant: str, name: str, title: str, **changes: Any) -> Row:
