@@ -12,7 +12,7 @@ from novakit.course.notebooks import read_notebook
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
-NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.__name__)

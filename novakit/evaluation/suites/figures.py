@@ -43,7 +43,7 @@ def draw(report: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def _colour(name: str) -> str:
+def colour_of(name: str) -> str:
     if name in ("source", "interpolation", "round_trip", "blurred_source"):
         return REFERENCE_COLOUR
     return NOVA_COLOUR if name == "nova" else ROW_COLOUR
@@ -57,7 +57,7 @@ def _metrics(plt, report: Mapping[str, Any]):
     for axis, metric in zip(axes.flat, METRICS):
         for place, (name, row) in zip(places, rows.items()):
             if row.get(metric) is not None:
-                _dot(axis, row, metric, place, _colour(name))
+                dot(axis, row, metric, place, colour_of(name))
         axis.set_title(report["labels"].get(metric, metric), fontsize=9)
         axis.grid(axis="x", alpha=0.3)
         axis.locator_params(axis="x", nbins=4)
@@ -66,7 +66,7 @@ def _metrics(plt, report: Mapping[str, Any]):
     return figure
 
 
-def _dot(axis, row: Mapping[str, Any], metric: str, place: float, colour: str) -> None:
+def dot(axis, row: Mapping[str, Any], metric: str, place: float, colour: str) -> None:
     value, bounds = row[metric], row.get("intervals", {}).get(metric)
     error = None if bounds is None else [[max(0, value - bounds["low"])], [max(0, bounds["high"] - value)]]
     axis.errorbar([value], [place], xerr=error, fmt="o", color=colour, capsize=3, markersize=5)
@@ -150,7 +150,7 @@ def _others(axis, table: Mapping[str, Mapping]) -> None:
     names = ("nova", "editor_nano", "editor_poster", "irregular", "global_style", "interpolation", "source")
     shown = [(name, table[name]) for name in names if table.get(name, {}).get("SR") is not None]
     for place, (name, row) in zip(range(len(shown) - 1, -1, -1), shown):
-        _dot(axis, row, "SR", place, _colour(name))
+        dot(axis, row, "SR", place, colour_of(name))
     labels = [textwrap.fill(row["title"], 24) for _, row in shown]
     axis.set_yticks(range(len(shown) - 1, -1, -1), labels, fontsize=8)
     axis.set(title="success rate", xlim=(-0.05, 1.05))
