@@ -3,24 +3,15 @@
 The whole subset: `novakit eval --suite table2 --scenes 16 --seeds 1 --out DIR`, then `check_against` on both files.
 """
 
-import json
-
 import pytest
 
 from novakit import __version__
 from novakit.evaluation.suites.command import real_bench
 from novakit.evaluation.suites.compare import FLOOR, TIMES, TOLERANCE
 from novakit.evaluation.suites.definitions import SUITES, get_suite
+from novakit.evaluation.suites.recorded import read_recorded
 from novakit.evaluation.suites.running import Chunk, edit_and_score
 from novakit.evaluation.suites.weights import fingerprint
-from novakit.paths import recorded
-
-
-def read(suite):
-    path = recorded() / f"{suite}.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not recorded yet")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +21,7 @@ def bench():
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_recorded_results_belong_to_this_version_and_these_weights(suite, bench):
-    report = read(suite)
+    report = read_recorded(suite)
     assert report["config"]["version"] == __version__
     assert report["config"]["weights"] == fingerprint(bench.pipe.vae, bench.pipe.transformer)
     assert report["date"] and report["commit"] and report["subset"]["nova"]["scenes"] == 16
@@ -39,7 +30,7 @@ def test_recorded_results_belong_to_this_version_and_these_weights(suite, bench)
 
 @pytest.mark.parametrize("row", ["nova", "interpolation"])
 def test_the_first_four_scenes_of_table_2_come_out_again(row, bench):
-    report = read("table2")
+    report = read_recorded("table2")
     chosen = next(plan.row for plan in get_suite("table2", {}).plans if plan.row.name == row)
     old = {r["scene"]: r for r in report["records"] if r["row"] == row and r["seed"] == 0}
     for new in edit_and_score(bench.pipe, Chunk(chosen, 0, (0, 1, 2, 3)), bench):
