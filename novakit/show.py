@@ -2,12 +2,13 @@
 
 The strip shows what happens, the x–t slice (one row of pixels over time) makes flicker visible in a
 still picture, and the fingerprint is text, which a notebook test can compare where pictures cannot be.
+Beside clips: a table of still pictures, and any figure in few bytes, since outputs are committed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,21 +86,64 @@ def show_clips(
     Raises:
         NovaError: no clips, or a tensor of another shape.
     """
-    from novakit.show_drawing import draw_strips, small_png
+    from novakit.show_drawing import draw_strips
     from novakit.show_player import players_html
 
     pictures = _as_pictures(clips)
-    figure = draw_strips(pictures, frames, row)
     for title, clip in clips.items():
         print(f"{title}: {fingerprint(_tensor(clip))}")
-    if not _in_notebook():
-        return figure
-    from IPython.display import HTML, Image, display
+    figure = show_figure(draw_strips(pictures, frames, row), 220, dpi=80)
+    if _in_notebook() and player and any(len(picture) > 1 for picture in pictures.values()):
+        from IPython.display import HTML, display
 
-    display(Image(data=small_png(figure, FIGURE_BYTES), format="png"))
-    if player and any(len(picture) > 1 for picture in pictures.values()):
         display(HTML(players_html(pictures, fps)))
-    return None
+    return figure
+
+
+def show_pictures(rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str], *, width: float = 1.3) -> Figure | None:
+    """Show still pictures as a table; the names of the rows are coloured as in :func:`show_clips`.
+
+    Args:
+        rows: {name: pictures}; a picture is (3, H, W) in [-1, 1] or a mask (1, H, W) in [0, 1], all of one shape.
+        titles: above the pictures, from the first one on; as many as there are columns title the first row only.
+        width: of one picture, inches.
+
+    Returns:
+        None in a notebook, elsewhere the matplotlib figure.
+
+    Raises:
+        NovaError: no pictures, or a tensor of another shape.
+    """
+    from novakit.show_drawing import draw_pictures
+
+    if not rows or not all(rows.values()):
+        empty = [name for name, row in rows.items() if not row]
+        raise NovaError(f"no pictures in the rows {empty}; pass {{name: [picture, ...]}}, none of them empty.")
+    images = {name: [to_image(picture) for picture in row] for name, row in rows.items()}
+    return show_figure(draw_pictures(images, titles, width))
+
+
+def show_figure(figure: Figure, colours: int = 48, *, dpi: int = 72) -> Figure | None:
+    """Show a matplotlib figure in few bytes: a PNG with a palette, at most FIGURE_BYTES.
+
+    Args:
+        figure: of pyplot, which forgets it, or not.
+        colours: of the palette, at most; 16 to 24 do for lines and bars.
+        dpi: pixels per inch; fewer when the figure has too many bytes.
+
+    Returns:
+        None in a notebook, where it is displayed; elsewhere the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    if here := _in_notebook():
+        from IPython.display import Image, display
+
+        from novakit.show_drawing import small_png
+
+        display(Image(data=small_png(figure, FIGURE_BYTES, dpi, colours), format="png"))
+    plt.close(figure)  # not before it is drawn: closing takes its canvas away
+    return None if here else figure
 
 
 def save_strip(path: str | Path, clips: Mapping[str, Tensor], *, frames: int = 6, row: float = 0.5) -> Path:

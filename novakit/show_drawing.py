@@ -1,9 +1,10 @@
-"""The still figure of ``show_clips``: per clip a frame strip and an x–t slice. Source: ours."""
+"""The still figures of ``novakit.show``: strips with x–t slices, tables of pictures, small PNG. Source: ours."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,31 @@ def _draw_slice(figure: Figure, row: _Row, bottom: float, left: float, slice_row
     )
 
 
+def draw_pictures(rows: dict[str, list[Image.Image]], titles: Sequence[str], width: float) -> Figure:
+    """One figure, a line of pictures per row, the row's name on the left.
+
+    Args:
+        rows: {name: pictures}; rows may differ in length.
+        titles: above the pictures, row after row; the first row's suffice.
+        width: of one picture, inches.
+    """
+    columns, first = max(map(len, rows.values())), next(iter(rows.values()))[0]
+    names = 0.075 * max(map(len, rows)) + 0.1  # inches
+    size = (width * columns + names, (width * first.height / first.width + 0.04) * len(rows) + 0.2)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items()):
+        for axis, picture in zip(line, row):
+            axis.imshow(picture, interpolation="nearest")
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=bool(axis.images))
+        line[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center", color=title_colour(name))
+    for axis, title in zip(axes.flat, titles):
+        axis.set_title(title, fontsize=8)
+    return figure
+
+
 def _image(figure: Figure, picture: np.ndarray, left: float, bottom: float, width: float, height: float) -> None:
     """Place pixels (H, W, 3) at a rectangle given in inches."""
     whole = figure.get_figwidth(), figure.get_figheight()
@@ -123,7 +149,7 @@ def _text(figure: Figure, x: float, y: float, text: str, **style: object) -> Non
     figure.text(x / whole[0], y / whole[1], text, **{"va": "top", **style})
 
 
-def small_png(figure: Figure, most_bytes: int, dpi: int = 80) -> bytes:
+def small_png(figure: Figure, most_bytes: int, dpi: int = 80, most_colours: int = 220) -> bytes:
     """PNG with a palette, made coarser step by step until it has at most ``most_bytes``."""
     data, kept = b"", {text.get_color() for text in figure.texts}
     for scale, colours in ((1, 220), (1, 64), (0.85, 64), (0.7, 48), (0.5, 32)):
@@ -132,7 +158,7 @@ def small_png(figure: Figure, most_bytes: int, dpi: int = 80) -> bytes:
             figure.canvas.draw()
         pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
         file = io.BytesIO()
-        _with_palette(pixels, colours, kept).save(file, format="PNG", optimize=True)
+        _with_palette(pixels, min(colours, most_colours), kept).save(file, format="PNG", optimize=True)
         data = file.getvalue()
         if len(data) <= most_bytes:
             break
@@ -140,8 +166,8 @@ def small_png(figure: Figure, most_bytes: int, dpi: int = 80) -> bytes:
 
 
 def _with_palette(image: Image.Image, colours: int, kept: set[str]) -> Image.Image:
-    """Few colours, chosen for the picture, but the text in its own (and the soft edges of letters)."""
-    few = image.quantize(colours, dither=Image.Dither.NONE)
+    """Few colours, rare ones too (a red coat in a brown street), but text in its own (and the soft edge of letters)."""
+    few = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     pixels, indices = np.asarray(image).astype(np.int16), np.array(few)
     palette = (few.getpalette() + [0] * 3 * colours)[: 3 * colours]
     shades = [_mix(name, share) for name in sorted(kept) for share in (0.33, 0.66, 1.0)]

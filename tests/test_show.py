@@ -13,7 +13,16 @@ import torch
 from PIL import Image
 
 from novakit.errors import NovaError
-from novakit.show import FIGURE_BYTES, _as_pictures, fingerprint, save_strip, show_clips, to_image
+from novakit.show import (
+    FIGURE_BYTES,
+    _as_pictures,
+    fingerprint,
+    save_strip,
+    show_clips,
+    show_figure,
+    show_pictures,
+    to_image,
+)
 from novakit.show_drawing import TITLE_COLOURS, draw_strips, small_png, title_colour
 from novakit.show_player import PLAYER_BYTES, players_html
 from novakit.video import read_clip
@@ -127,6 +136,41 @@ def test_in_a_notebook_everything_is_displayed(monkeypatch):
     assert [type(thing).__name__ for thing in shown] == ["Image"]
 
 
+def test_a_table_holds_the_right_pictures_names_and_titles():
+    clip, mask = _clip(3)[0], torch.ones(1, 64, 96)
+    figure = show_pictures({"source": [clip[:, 0], clip[:, 1]], "mask": [mask]}, ["frame 0", "frame 1"], width=1.0)
+    above, below = np.array(figure.axes).reshape(2, 2)
+    for axis, picture in zip((*above, below[0]), (clip[:, 0], clip[:, 1], mask)):
+        assert (np.asarray(axis.images[0].get_array())[..., :3] == np.asarray(to_image(picture).convert("RGB"))).all()
+    assert not below[1].images and not below[1].get_frame_on(), "a short row ends with nothing, not with an empty box"
+    assert [axis.get_title() for axis in figure.axes] == ["frame 0", "frame 1", "", ""]
+    assert below[0].get_ylabel() == "mask" and below[0].yaxis.label.get_color() == TITLE_COLOURS["mask"]
+    titles = show_pictures({"a": [mask], "b": [mask]}, ["of a", "of b"])
+    assert [axis.get_title() for axis in titles.axes] == ["of a", "of b"], "titles go on in the next row"
+
+
+def test_a_figure_is_displayed_once_in_few_bytes_and_pyplot_forgets_it(monkeypatch):
+    shown, before = [], plt.get_fignums()
+    monkeypatch.setattr("novakit.show._in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("novakit.show.FIGURE_BYTES", 9_000)
+    figure, axis = plt.subplots(figsize=(4, 3))
+    axis.imshow(np.random.default_rng(0).random((64, 96, 3)))
+    assert show_figure(figure) is None and plt.get_fignums() == before
+    assert show_pictures({"source": [_clip(1)[0, :, 0]]}, ["frame 0"]) is None
+    assert len(shown) == 2 and all(len(image.data) <= 9_000 for image in shown)
+
+
+def test_a_small_palette_keeps_rare_colours():
+    """A red coat in a brown street: few pixels, far from all others; the most frequent colours alone would lose it."""
+    brown = np.random.default_rng(0).integers(60, 120, (64, 96, 1)) + np.array([20, 0, -20])
+    brown[30:32, 40:42] = (230, 20, 30)
+    figure = show_pictures({"": [torch.from_numpy(brown / 127.5 - 1).permute(2, 0, 1).float()]}, [""], width=96 / 72)
+    image = Image.open(io.BytesIO(small_png(figure, FIGURE_BYTES, 72, 16))).convert("RGB")
+    red = np.abs(np.asarray(image).astype(int) - (230, 20, 30)).max(-1)
+    assert red.min() < 40 and len(image.getcolors()) <= 17
+
+
 def test_to_image_and_save_strip(tmp_path):
     frame = torch.zeros(3, 4, 6)
     frame[0] = 1
@@ -144,6 +188,12 @@ def test_refusals():
     for clip in (torch.zeros(2, 3, 5, 8, 8), torch.zeros(1, 48, 9, 8, 12), torch.zeros(8, 8)):
         with pytest.raises(NovaError, match="'source' has shape"):
             show_clips({"source": clip})
+
+    for rows in ({}, {"source": []}):
+        with pytest.raises(NovaError, match="no pictures"):
+            show_pictures(rows, ["frame 0"])
+    with pytest.raises(NovaError, match="frame has shape"):
+        show_pictures({"source": [torch.zeros(2, 8, 8)]}, ["frame 0"])
 
 
 def test_values_that_are_not_finite_are_shown_grey_and_told(capsys):

@@ -1,4 +1,4 @@
-"""The parts of a published base beside its transformer: where they lie, the VAE, and the reader of prompts.
+"""The parts of a base beside its transformer: where they lie, the VAE, and the reader of prompts.
 
 Source: ours, around diffusers' loaders; VAE precision as public measurements advise (encode float32, decode bfloat16).
 """
@@ -26,6 +26,7 @@ from novakit.models.weights_files import (
 from novakit.models.weights_original import check_original, load_original
 from novakit.presets import Preset
 
+MEASURED = ("latents_mean", "latents_std")  # in a VAE's config, but known only once it has been trained
 VAE_NAME = re.compile(r"wan[\W_]*2[\W_]*1[\W_]*vae.*\.safetensors", re.IGNORECASE)  # as Wan2.1_VAE.safetensors
 
 
@@ -50,8 +51,8 @@ def load_vae(places: list[Path], preset: Preset, dtype: torch.dtype) -> nn.Modul
     """The VAE, first found: `vae/` as diffusers has it, or a safetensors file under Wan's own names.
 
     Args:
-        places: folders to look in.
-        preset: its `vae` is the config that the VAE must have.
+        places: folders to look in; for shipped weights the preset's folder inside the package.
+        preset: its `vae` is the config that the VAE must have, but for mean and std of one that ships.
         dtype: precision of the decoder; the encoder is float32.
 
     Raises:
@@ -59,7 +60,9 @@ def load_vae(places: list[Path], preset: Preset, dtype: torch.dtype) -> nn.Modul
     """
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan as Kind
 
-    advice = f"Fetch it with `{part_command(preset, 'vae')}` (0.5 GB or less)."
+    shipped = preset.weights == "shipped"
+    fetch = f"Fetch it with `{part_command(preset, 'vae')}` (0.5 GB or less)."
+    advice = "It ships with novakit: install it again." if shipped else fetch
     for folder in places:
         if (folder / "vae").is_dir():
             return decode_in(_vae_of_folder(Kind, folder / "vae", preset, advice), dtype)
@@ -75,7 +78,8 @@ def load_vae(places: list[Path], preset: Preset, dtype: torch.dtype) -> nn.Modul
 
 def _vae_of_folder(kind: type, folder: Path, preset: Preset, advice: str) -> nn.Module:
     files, config = weight_files(folder, advice), read_json(folder / "config.json", advice)
-    check_config(config, preset.vae, folder)
+    measured = MEASURED if preset.weights == "shipped" else ()
+    check_config(config, {key: value for key, value in preset.vae.items() if key not in measured}, folder)
     expected = expected_shapes(kind, config, folder / "config.json", advice)
     compare_shapes(expected, read_shapes(files, advice), files[0], advice)
     try:

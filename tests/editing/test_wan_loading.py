@@ -18,6 +18,7 @@ from novakit.errors import NovaError, NovaNotice
 from novakit.models import decode_latents, encode_clip, save_dense
 from novakit.models.weights import fetch_command, load_base
 from novakit.paths import shipped_weights
+from novakit.presets import get_preset
 
 FILE = "diffusion_pytorch_model.safetensors"
 
@@ -93,6 +94,21 @@ def test_the_vae_encodes_in_float32_and_decodes_in_bfloat16(here):
     assert decoding == {name for name in kinds if name.startswith(("decoder.", "post_quant_conv."))}
     with torch.no_grad():
         assert torch.equal(encode_clip(mixed, tiny_clip()), encode_clip(whole, tiny_clip()))
+
+
+def test_the_shipped_vae_comes_by_the_same_road(here):
+    nano, place = get_preset("nano"), shipped_weights() / "nano"
+    vae = base_parts.load_vae([place], nano, torch.float32)
+    other = AutoencoderKLWan.from_pretrained(str(place), subfolder="vae", dtype=torch.float32)
+    assert vae.config.latents_mean == other.config.latents_mean != nano.vae["latents_mean"]
+    assert not vae.training
+    clip = tiny_clip(height=32, width=32)
+    with torch.no_grad():
+        latents = encode_clip(vae, clip)
+        assert torch.equal(latents, encode_clip(other, clip))
+        assert torch.equal(decode_latents(vae, latents), decode_latents(other, latents))
+    with pytest.raises(NovaError, match="no VAE in .* ships with novakit"):
+        base_parts.load_vae([here], nano, torch.float32)
 
 
 def test_decoding_in_bfloat16_loses_little():

@@ -6,14 +6,14 @@ import pytest
 
 from novakit.errors import NovaError
 from novakit.models.cost import Work, step_cost
-from novakit.training.full_size.plan import GPUS, MFU, Gpu, plan
+from novakit.training.full_size.plan import GPUS, SHEET_SHARE, Gpu, plan
 
 
 def test_the_papers_run_on_one_h200():
     made = plan("wan-1.3b", gpu="h200", price=3.0)
     assert made.fits and made.cost == step_cost(Work())
     assert made.memory < 40e9, "the target for training at batch 1"
-    expected = 8000 * step_cost(Work()).flop.model / (MFU * 989.4e12) / 3600
+    expected = 8000 * step_cost(Work()).flop.model / (SHEET_SHARE * 989.4e12) / 3600
     assert made.hours == pytest.approx(expected) and made.money == pytest.approx(3 * expected)
     assert 10 < made.hours < 14, "the notes say 10 to 13 h on one H100"
 
@@ -24,7 +24,7 @@ def test_more_gpus_see_more_clips_in_the_same_time(gpus):
     assert many.hours == one.hours and many.clips == gpus and many.money == pytest.approx(gpus * one.money)
     assert (many.exchanged > 0) == (gpus > 1)
     said = str(many)
-    assert f"{gpus} x H200" in said and "35% (assumed, not measured)" in said and "283.6 M learn" in said
+    assert f"{gpus} x H200" in said and "at 35% of the sheet's rate (assumed" in said and "283.6 M learn" in said
     assert ("same clips" in said) == (gpus > 1)
 
 
@@ -90,7 +90,7 @@ def test_frame_local_attention_is_quicker_and_the_official_scheme_slower():
     [
         ({"gpu": "h300"}, "h200"),
         ({"gpus": 0}, "at least 1"),
-        ({"mfu": 40}, "mfu between 0 and 1"),
+        ({"sheet_share": 40}, "sheet_share between 0 and 1"),
         ({"price": -1}, "not negative"),
         ({"sharding": "zero3"}, "'fsdp'"),
         ({"preset": "wan-14b"}, "wan-1.3b"),
@@ -111,4 +111,4 @@ def test_every_gpu_of_the_table_plans_and_nothing_is_allocated(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
     for name, gpu in GPUS.items():
         made = plan(gpu=name)
-        assert made.fits == (made.memory <= 1e9 * gpu.memory) and replace(made, mfu=1.0).hours < made.hours
+        assert made.fits == (made.memory <= 1e9 * gpu.memory) and replace(made, sheet_share=1.0).hours < made.hours

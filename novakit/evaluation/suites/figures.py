@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from novakit.evaluation.metrics import METRICS
+from novakit.evaluation.suites.curves import curve
 from novakit.evaluation.suites.rules import FAILS, HOLDS
 from novakit.files import atomic_path
 
@@ -95,26 +96,17 @@ def _intervals(axis, families: Mapping[str, tuple[str, ...]], table: Mapping[str
     """Solid: clips of one window; dashed: long ones."""
     for family, names in families.items():
         if family.startswith(("NOVA", "interpolated")):
-            rows = [table[name] for name in names if name in table]
+            rows = {table[name]["interval"]: table[name] for name in names if name in table}
             colour = NOVA_COLOUR if family.startswith("NOVA") else REFERENCE_COLOUR
             style = "o--" if "," in family else "o-"
-            _curve(axis, [row["interval"] for row in rows], rows, column, family, colour, style)
+            curve(axis, rows, column, family, colour, style)
 
 
 def _training_set(axis, families: Mapping[str, tuple[str, ...]], table: Mapping[str, Mapping], column: str) -> None:
     rows = [table[name] for name in families["training set"] if name in table]
     clips = [float(row["title"].split()[-2].replace(",", "")) for row in rows]
-    _curve(axis, clips, rows, column, "small trainings", "tab:green")
+    curve(axis, dict(zip(clips, rows)), column, "small trainings", "tab:green")
     axis.set(xlabel="clips in the training set", title=CURVES[column], xscale="log")
-
-
-def _curve(axis, x: list[float], rows: list[Mapping], column: str, label: str, colour: str, style: str = "o-") -> None:
-    points = [(at, row) for at, row in zip(x, rows) if row.get(column) is not None]
-    axis.plot([at for at, _ in points], [row[column] for _, row in points], style, color=colour, label=label)
-    bounded = [(at, row["intervals"][column]) for at, row in points if column in row.get("intervals", {})]
-    if bounded:
-        low, high = ([bounds[end] for _, bounds in bounded] for end in ("low", "high"))
-        axis.fill_between([at for at, _ in bounded], low, high, color=colour, alpha=0.15)
 
 
 def _strength(name: str) -> float:
@@ -123,9 +115,8 @@ def _strength(name: str) -> float:
 
 def _corruption(axis, families: Mapping[str, tuple[str, ...]], table: Mapping[str, Mapping]) -> None:
     for family, colour in (("degraded", "tab:purple"), ("faulty", "tab:red")):
-        names = [name for name in families[family] if name in table]
-        rows = [table[name] for name in names]
-        _curve(axis, [_strength(name) for name in names], rows, "between_psnr", f"{family} keyframes", colour)
+        rows = {_strength(name): table[name] for name in families[family] if name in table}
+        curve(axis, rows, "between_psnr", f"{family} keyframes", colour)
     axis.set(xlabel="strength of the corruption", title="PSNR inside, between keyframes (dB)")
     axis.legend(fontsize=8)
 

@@ -21,6 +21,7 @@ from novakit.errors import NovaError
 from novakit.evaluation.metrics import METRICS
 from novakit.evaluation.suites.definitions import SUITES
 from novakit.evaluation.suites.figures import colour_of, dot
+from novakit.evaluation.suites.statistics import Estimate, differences, estimate
 from novakit.evaluation.suites.writing import TRUTH_COLUMNS, claims_markdown, metrics_markdown, truth_markdown
 from novakit.paths import recorded
 
@@ -103,6 +104,26 @@ def records_of(report: Report, row: str, scenes: Iterable[int] | None = None, se
     chosen = [record for record in chosen if wanted is None or record["scene"] in wanted]
     chosen = [record for record in chosen if seed is None or record["seed"] == seed]
     return sorted(chosen, key=lambda record: (record["seed"], record["scene"]))
+
+
+def values_of(report: Report, row: str, column: str) -> dict[tuple[int, int], float]:
+    """The numbers of a row in a column, {(scene, seed): number}; records without the column are left out."""
+    found = {(record["scene"], record["seed"]): record.get(column) for record in records_of(report, row)}
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def effect_of(report: Report, one: str, other: str, column: str) -> Estimate | None:
+    """Mean difference of two rows, one - other, over the scenes and seeds that both have.
+
+    Args:
+        report: of `read_recorded`.
+        one, other: names of rows.
+        column: of the records, such as "BG-SSIM".
+
+    Returns:
+        Estimate with its 95 % interval, or None where the two share no scene.
+    """
+    return estimate(differences(values_of(report, one, column), values_of(report, other, column)))
 
 
 def metrics_table(report: Report, rows: Iterable[str] | None = None) -> Markdown:

@@ -2,7 +2,8 @@
 
     print(plan("wan-1.3b", gpus=8, gpu="h200", price=3.5))
 
-Memory and FLOP are counted (`novakit.models.cost`); hours rest on an assumed MFU, which is an argument and is printed.
+Memory and FLOP are counted (`novakit.models.cost`); hours rest on an assumed share of the data sheet's rate,
+which is an argument and is printed: no MFU, which is of what a matrix product reaches (`novakit bench --suite gpu`).
 Source: ours; 8,000 steps are the paper's, whose batch size and number of GPUs are not public.
 """
 
@@ -40,7 +41,7 @@ GPUS = {
     "mi300x": Gpu("MI300X", 1307.4, 192),  # AMD Instinct MI300X data sheet
 }
 
-MFU = 0.35  # assumed, a goal: ReCamMaster's training of this base reached 0.21 (0.32 with all that is computed twice)
+SHEET_SHARE = 0.35  # assumed, a goal: ReCamMaster's training of this base reached 0.21 (0.32 with what runs twice)
 CONTEXT = 1.0e9  # bytes that the CUDA context and its libraries take; assumed
 SLACK = 0.05  # part of the allocated bytes that the allocator loses between blocks of different sizes; assumed
 
@@ -55,7 +56,7 @@ class Plan:
     sharding: str  # "ddp" = every GPU holds everything, "fsdp" = weights and optimiser state are split
     accumulate: int  # batches per update
     steps: int  # updates
-    mfu: float  # assumed share of the GPU's rate that model FLOP reach
+    sheet_share: float  # assumed share of the data sheet's rate that model FLOP reach
     price: float | None  # money per GPU and hour
     cost: Cost  # of one batch on one GPU
     advice: str = ""  # what to switch when it does not fit
@@ -77,8 +78,8 @@ class Plan:
 
     @property
     def seconds_per_step(self) -> float:
-        """Seconds of one update at the assumed MFU; data and communication are taken to hide behind it."""
-        return self.accumulate * self.cost.flop.model / (self.mfu * 1e12 * self.gpu.tflops)
+        """Seconds of one update at the assumed share; data and communication are taken to hide behind it."""
+        return self.accumulate * self.cost.flop.model / (self.sheet_share * 1e12 * self.gpu.tflops)
 
     @property
     def hours(self) -> float:
@@ -134,7 +135,8 @@ class Plan:
             "the rest for CUDA and the allocator",
             f"{'FLOP per step':16s}{self.accumulate * flop.model / 1e15:.3g} PFLOP per GPU "
             f"({self.accumulate * flop.executed / 1e15:.3g} with what is computed twice)",
-            f"{'seconds a step':16s}{self.seconds_per_step:.2f}, if MFU is {self.mfu:.0%} (assumed, not measured)",
+            f"{'seconds a step':16s}{self.seconds_per_step:.2f}, "
+            f"at {self.sheet_share:.0%} of the sheet's rate (assumed, not measured)",
             f"{f'{self.steps:,} steps':16s}{self.hours:.1f} hours, {self.gpus * self.hours:,.0f} GPU-hours, "
             f"{self.steps * self.clips:,} clips ({self.clips} a step)",
             f"{'money':16s}{self._money()}",
@@ -167,7 +169,7 @@ def plan(
     sharding: str = "ddp",
     accumulate: int = 1,
     steps: int = 8000,
-    mfu: float = MFU,
+    sheet_share: float = SHEET_SHARE,
     price: float | None = None,
     **work,
 ) -> Plan:
@@ -181,7 +183,7 @@ def plan(
         sharding: "ddp" or "fsdp".
         accumulate: batches per update.
         steps: updates (paper: 8,000).
-        mfu: assumed share of the GPU's rate that model FLOP reach, in (0, 1].
+        sheet_share: assumed share of the GPU's rate, as its data sheet says it, that model FLOP reach, in (0, 1].
         price: money per GPU and hour, in any currency.
         **work: the other fields of `Work`: scheme, frames, height, width, keyframes, window, checkpointing, offload.
 
@@ -192,13 +194,13 @@ def plan(
         gpu = _gpu_of_the_table(gpu)
     if sharding not in ("ddp", "fsdp"):
         raise NovaError(f"sharding is {sharding!r}; pass 'ddp' (every GPU holds everything) or 'fsdp' (split).")
-    if min(gpus, accumulate, steps) < 1 or not 0 < mfu <= 1 or (price is not None and price < 0):
+    if min(gpus, accumulate, steps) < 1 or not 0 < sheet_share <= 1 or (price is not None and price < 0):
         raise NovaError(
-            f"gpus {gpus}, accumulate {accumulate}, steps {steps}, mfu {mfu}, price {price} came; the first three must "
-            "be at least 1, mfu between 0 and 1, price not negative."
+            f"gpus {gpus}, accumulate {accumulate}, steps {steps}, sheet_share {sheet_share}, price {price} came; the "
+            "first three must be at least 1, sheet_share between 0 and 1, price not negative."
         )
     given = Work(preset, batch=batch, shards=gpus if sharding == "fsdp" else 1, **work)
-    made = Plan(given, gpu, gpus, sharding, accumulate, steps, mfu, price, step_cost(given))
+    made = Plan(given, gpu, gpus, sharding, accumulate, steps, sheet_share, price, step_cost(given))
     return made if made.fits else replace(made, advice=_advice(made))
 
 

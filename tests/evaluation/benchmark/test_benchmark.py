@@ -7,6 +7,7 @@ import pytest
 from novakit.errors import NovaError
 from novakit.evaluation import benchmark
 from novakit.evaluation.benchmark import clips, cpu, measuring
+from novakit.paths import recorded
 
 
 def test_import_is_quick_and_rendering_is_measured(monkeypatch):
@@ -27,6 +28,15 @@ def test_report_compares_with_targets(monkeypatch, tmp_path):
     report = benchmark.bench("cpu", tmp_path / "bench.json")
     assert [row["met"] for row in report["rows"]] == [False, True] and report["numbers"]["extra"] == 2.0
     assert json.loads((tmp_path / "bench.json").read_text())["rows"] == report["rows"]
+
+
+def test_recorded_reports_are_named_as_a_folder_names_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(cpu, "SUITE", measuring.Suite(cpu.TARGETS, (lambda: {"edit": 1.0},)))
+    benchmark.bench("cpu", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cpu_bench.json"]
+    found = {path.name: json.loads(path.read_text())["suite"] for path in recorded().glob("*bench*.json")}
+    assert {"cpu_bench.json", "clips_bench.json", "scaling_bench.json"} <= set(found)
+    assert all(name == f"{suite}_bench.json" and suite in benchmark.SUITES for name, suite in found.items())
 
 
 def test_what_was_measured_survives_a_later_failure(monkeypatch, tmp_path):

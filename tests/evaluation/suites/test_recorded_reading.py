@@ -88,6 +88,18 @@ def test_records_of_a_row_come_in_order_and_may_be_limited():
     assert recorded.records_of(report(), "source") == []
 
 
+def test_values_and_effect_of_rows():
+    numbers = {"nova": {(0, 0): 1.0, (1, 0): 3.0, (2, 0): 5.0}, "source": {(0, 0): 0.5, (1, 0): 1.5, (2, 0): None}}
+    records = [{"row": n, "scene": s, "seed": r, "SR": v} for n, row in numbers.items() for (s, r), v in row.items()]
+    made = report(records=[*records, {"row": "nova", "scene": 9, "seed": 0}])
+    assert recorded.values_of(made, "nova", "SR") == numbers["nova"], "a record without the column is left out"
+    assert recorded.values_of(made, "source", "SR") == {(0, 0): 0.5, (1, 0): 1.5}
+    found = recorded.effect_of(made, "nova", "source", "SR")
+    assert found.mean == 1.0 and found.scenes == 2, "one - other, over what both have"
+    assert recorded.effect_of(made, "source", "nova", "SR").mean == -1.0
+    assert recorded.effect_of(made, "nova", "nobody", "SR") is None
+
+
 def test_the_papers_row_stands_beneath_ours_in_italics():
     lines = recorded.metrics_table(report(), ["nova", "source"]).data.splitlines()
     assert lines[2].startswith("| NOVA |") and "0.50 ± 0.25" in lines[2]
