@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import socket
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -39,17 +41,25 @@ class RunLock:
             if fcntl is not None:
                 fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self.stream.seek(0)
-            holder = self.stream.read().strip() or "unknown"
+            holder = self._holder()
             self.stream.close()
             raise NovaError(
                 f"{self.path.parent} is in use by process {holder}; "
                 "wait for it to end, stop it, or choose another folder."
             ) from error
         self.stream.truncate(0)
-        self.stream.write(str(os.getpid()))
+        self.stream.write(f"{os.getpid()} on {socket.gethostname()}")
         self.stream.flush()
         return self
+
+    def _holder(self) -> str:
+        """Who has the lock; it may have got it this instant and not written its name yet."""
+        for _ in range(10):
+            self.stream.seek(0)
+            if holder := self.stream.read().strip():
+                return holder
+            time.sleep(0.01)
+        return "unknown"
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stream.truncate(0)

@@ -84,7 +84,7 @@ def probe(path: str | Path) -> ClipInfo:
 
 def open_video(path: Path, container: str, **options: str) -> av.container.InputContainer:
     """Open a file with PyAV, the demuxer forced and only the local file allowed."""
-    safe = {"protocol_whitelist": "file", **options}
+    safe = {"protocol_whitelist": "file", "skip_frame": "all", **options}
     return av.open(str(path.resolve()), format=container, options=safe, metadata_errors="replace")
 
 

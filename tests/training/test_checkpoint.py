@@ -205,7 +205,7 @@ def test_lock_outlives_no_process(tmp_path):
 
     child = fork(hold)
     deadline = time.monotonic() + 10
-    while (tmp_path / "run.lock").read_text() != str(child) and time.monotonic() < deadline:
+    while (tmp_path / "run.lock").read_text().split()[:1] != [str(child)] and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(NovaError, match=f"in use by process {child}"):
         RunLock(tmp_path).__enter__()

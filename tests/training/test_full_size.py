@@ -265,19 +265,19 @@ def test_checkpoints_in_the_background_equal_those_in_the_foreground(tmp_path):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
-    """The write of step 0 waits until update 2 has been seen: in the foreground this would never end."""
+    """The write of step 2 waits until update 3 has been seen: in the foreground this would never end."""
     seen, write = threading.Event(), checkpoint.write_weights
     from novakit.training import trainer as trainer_module
 
     def slow(path, weights, step):
-        assert step > 0 or seen.wait(60)
+        assert step != 2 or seen.wait(60)
         return write(path, weights, step)
 
     monkeypatch.setattr(trainer_module, "write_weights", slow)
     plain = SampleTask.loss
-    monkeypatch.setattr(SampleTask, "loss", lambda task, index: (index == 2 and seen.set(), plain(task, index))[1])
-    toy_run(tmp_path, **SHORT)
-    assert latest_checkpoint(tmp_path / "checkpoints").step == 3
+    monkeypatch.setattr(SampleTask, "loss", lambda task, index: (index == 3 and seen.set(), plain(task, index))[1])
+    toy_run(tmp_path, steps=4, checkpoint_every=2)
+    assert latest_checkpoint(tmp_path / "checkpoints").step == 4
 
 
 def test_full_disk_in_the_background_keeps_the_old_checkpoint(tmp_path, monkeypatch):

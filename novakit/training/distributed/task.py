@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,6 +115,11 @@ class SampleTask(NovaTask):
         self.dtype = torch.promote_types(next(p.dtype for p in model.parameters() if p.requires_grad), torch.float32)
         self.batches = ReadAhead(self._read, patience)
         self._losses = torch.zeros(0)
+
+    def divide(self, accumulation: int) -> None:
+        """Take each batch in that many passes from now on; clips that were read for other passes are read again."""
+        self.share = replace(self.share, accumulation=accumulation)
+        self.batches = ReadAhead(self._read, self.batches.patience)
 
     def prepare(self, step: int) -> None:
         """Have this process's clips of update `step` in memory, and begin to read those of the next.

@@ -3,7 +3,8 @@
 
     train("wan-1.3b", source, "run", base="FOLDER")        source: see `BatchSource`
 
-The loop is `Trainer`, the same that trains nano; here are the recipe, the model and the processes around it.
+The loop is `Trainer`, the same that trains nano (`ladder` adds what happens when memory runs out); here are the
+recipe, the model and the processes around it.
 Source: the recipe is the paper's where it says (AdamW, lr 1e-4, 8,000 updates, only the cross-attention learns).
 """
 
@@ -25,6 +26,7 @@ from novakit.training.config import TrainConfig
 from novakit.training.distributed.logs import open_log
 from novakit.training.distributed.processes import Processes
 from novakit.training.distributed.task import BatchSource, SampleTask, Share
+from novakit.training.full_size.ladder import LadderTrainer
 from novakit.training.nova_task import NovaBatch, NovaTaskConfig
 from novakit.training.trainer import Trainer
 
@@ -118,7 +120,7 @@ def train(
         The trainer after the run.
 
     Raises:
-        NovaError: bad settings, data or weights; NaN; a lost process; a full disk.
+        NovaError: bad settings, data or weights; NaN; a lost process; a full disk; too little memory for one clip.
         SystemExit, KeyboardInterrupt: after saving, when SIGTERM or Ctrl-C came to any process.
     """
     chosen, preset = Recipe.from_dict(recipe), get_preset(preset)
@@ -144,7 +146,7 @@ def train(
         settings={"preset": preset.name},
         patience=chosen.patience / 2,  # a disk that hangs is told before the processes give each other up
     )
-    trainer = Trainer(task, loop, out, team)
+    trainer = LadderTrainer(task, loop, out, team)
     trainer.open_log = partial(open_log, wandb=chosen.wandb, config=asdict(chosen))
     # another number of processes needs another accumulation for the same batch: the numbers are the same
     try:
