@@ -147,6 +147,7 @@ def pretrain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the folder.")] = True,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that make examples; a GPU wants about eight.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's number.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
 ) -> None:
@@ -164,7 +165,7 @@ def pretrain(
         return
     from novakit.training.pretrain import pretrain as train_stage
 
-    train_stage(stage, folder, **options, lr=lr)
+    train_stage(stage, folder, **options, workers=workers, lr=lr)
 
 
 @app.command()

@@ -15,6 +15,7 @@ FREE_KEYS = (
     "keep",
     "gradient_checkpointing",
     "background_checkpoints",
+    "cuda_graphs",
 )
 
 
@@ -33,6 +34,7 @@ class TrainConfig:
     ema: float = 0.0  # decay of the averaged copy of the weights; 0 keeps none
     precision: str = "bf16"  # "bf16" = autocast of the forward pass (weights stay float32), "fp32" = none
     gradient_checkpointing: bool = False  # recompute activations in the backward pass: less memory, same numbers
+    cuda_graphs: bool = False  # forward and backward recorded once and replayed; for small nets on a GPU
     accumulate: int = 1  # batches whose gradients are averaged in one update
     checkpoint_every: int = 200  # updates between checkpoints
     validate_every: int = 200  # updates between validations; 0 = never
@@ -58,6 +60,8 @@ class TrainConfig:
             raise NovaError(f"TrainConfig.lr is {self.lr!r}; pass a positive number such as 1e-4.")
         if not 0 <= self.ema < 1:
             raise NovaError(f"TrainConfig.ema is {self.ema!r}; pass 0 (off) or a decay such as 0.999.")
+        if self.cuda_graphs and (self.accumulate > 1 or self.gradient_checkpointing):
+            raise NovaError("cuda_graphs go with accumulate=1 and without gradient_checkpointing; drop one of them.")
         if self.minutes is not None and not self.minutes > 0:
             raise NovaError(f"TrainConfig.minutes is {self.minutes!r}; pass a number above 0, or None.")
 

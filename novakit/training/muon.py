@@ -20,14 +20,15 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The orthogonal factor of `matrix` `(rows, columns)`, approximately: singular values between 0.7 and 1.2."""
+    """The orthogonal factors of matrices `(..., rows, columns)`, approximately: singular values between 0.7 and 1.2."""
     a, b, c = _COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    wide = matrix.mT if tall else matrix
+    x = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -57,24 +58,40 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:
         """One update of every weight that has a gradient."""
         for group in self.param_groups:
-            update = self._muon if group["muon"] else self._adam
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    weight.mul_(1.0 - group["lr"] * group["weight_decay"])
-                    update(weight, self.state[weight], group["lr"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+                (self._muon if group["muon"] else self._adam)(weights, group["lr"])
 
-    def _muon(self, weight: Tensor, state: dict, lr: float) -> None:
-        momentum = state.setdefault("momentum", torch.zeros_like(weight))
-        momentum.mul_(0.9).add_(weight.grad)
-        matrix = (weight.grad + 0.9 * momentum).flatten(1)  # (out, in * kernel)
-        shape_scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        weight.add_(orthogonalise(matrix).view_as(weight), alpha=-lr * MUON_SCALE * shape_scale)
+    def _slots(self, weights: list[Tensor], name: str) -> list[Tensor]:
+        return [self.state[weight].setdefault(name, torch.zeros_like(weight)) for weight in weights]
 
-    def _adam(self, weight: Tensor, state: dict, lr: float) -> None:
-        mean = state.setdefault("mean", torch.zeros_like(weight))
-        square = state.setdefault("square", torch.zeros_like(weight))
-        count = state["count"] = state.setdefault("count", torch.zeros(())) + 1
-        mean.lerp_(weight.grad, 0.1)
-        square.lerp_(weight.grad.square(), 0.01)
-        correction = (1.0 - 0.99**count).sqrt() / (1.0 - 0.9**count)
-        weight.addcdiv_(mean, square.sqrt().add_(1e-8), value=-lr * float(correction))
+    def _muon(self, weights: list[Tensor], lr: float) -> None:
+        """Matrices of one shape are made orthogonal together: a GPU waits for launches, not for arithmetic."""
+        momenta, gradients = self._slots(weights, "momentum"), [weight.grad for weight in weights]
+        torch._foreach_mul_(momenta, 0.9)
+        torch._foreach_add_(momenta, gradients)
+        ahead = torch._foreach_add(gradients, momenta, alpha=0.9)
+        alike: dict[torch.Size, list[int]] = {}
+        for number, update in enumerate(ahead):
+            alike.setdefault(update.flatten(1).shape, []).append(number)  # (out, in * kernel)
+        for (rows, columns), numbers in alike.items():
+            updates = orthogonalise(torch.stack([ahead[i].flatten(1) for i in numbers]))
+            rate = -lr * MUON_SCALE * max(1.0, rows / columns) ** 0.5
+            for number, update in zip(numbers, updates, strict=True):
+                weights[number].add_(update.view_as(weights[number]), alpha=rate)
+
+    def _adam(self, weights: list[Tensor], lr: float) -> None:
+        gradients = [weight.grad for weight in weights]
+        means, squares = self._slots(weights, "mean"), self._slots(weights, "square")
+        torch._foreach_lerp_(means, gradients, 0.1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 0.01)
+        scales = torch._foreach_sqrt(squares)
+        torch._foreach_add_(scales, 1e-8)
+        rates = [-lr * self._correction(weight) for weight in weights]
+        torch._foreach_addcdiv_(weights, means, scales, rates)
+
+    def _correction(self, weight: Tensor) -> float:
+        """What AdamW divides out of a young average; counts the update."""
+        count = self.state[weight]["count"] = self.state[weight].get("count", torch.zeros(())) + 1
+        return float((1.0 - 0.99**count).sqrt() / (1.0 - 0.9**count))

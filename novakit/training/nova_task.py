@@ -1,7 +1,7 @@
 """NOVA training as the paper does it: the base is frozen, only the dense cross-attention learns (eq. 4)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from novakit.models.build import learn_only
 from novakit.training.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,
+    draw_noise,
     epsilon_loss_weight,
     flow_matching_loss,
     sample_sigmas,
@@ -87,14 +88,24 @@ class NovaTask:
         Returns:
             Scalar loss, and the mean noise level for the log.
         """
+        loss, numbers = self.measure(**self.inputs(step))
+        return loss, {name: number.item() for name, number in numbers.items()}
+
+    def inputs(self, step: int) -> dict[str, Tensor]:
+        """Batch `step` with its noise and noise levels, on the model's device."""
         with without_autocast(self.device), torch.no_grad():
             batch = self.batch_fn(step).to(self.device)
         generator = step_generator(self.config.seed, step)
         sigmas = sample_sigmas(len(batch.target_latents), generator, self.config.shift, self.config.scheme)  # (B,)
-        noise = torch.randn(batch.target_latents.shape, generator=generator).to(self.device)
+        given = {"sigmas": sigmas.to(self.device), "noise": draw_noise(batch.target_latents, generator)}
+        parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        return given | {name: part for name, part in parts.items() if part is not None}
+
+    def measure(self, sigmas: Tensor, noise: Tensor, **parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of given noise levels (B,), noise and the parts of a NovaBatch."""
+        batch = NovaBatch(**{"source_latents": None, "control": None, **parts})
         weight = epsilon_loss_weight(sigmas) if self.config.weighting == "epsilon" else None
-        loss = self._loss(batch, sigmas, noise, weight)
-        return loss, {"sigma": sigmas.mean().item()}
+        return self._loss(batch, sigmas, noise, weight), {"sigma": sigmas.mean()}
 
     def _loss(self, batch: NovaBatch, sigmas: Tensor, noise: Tensor, weight: Tensor | None = None) -> Tensor:
         """Flow-matching loss of the model's velocity at given noise levels (B,) and noise (B, Z, t, h, w)."""
@@ -125,7 +136,7 @@ class NovaTask:
         for index, batch in enumerate(self.validation):
             batch = batch.to(self.device)
             generator = step_generator(self.config.seed, index, "validation")
-            noise = torch.randn(batch.target_latents.shape, generator=generator).to(self.device)
+            noise = draw_noise(batch.target_latents, generator)
             for level in levels:
                 sigmas = torch.full(batch.target_latents.shape[:1], level)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half_precision_base):

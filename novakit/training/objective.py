@@ -37,6 +37,18 @@ def step_generator(seed: int, step: int, stream: str = "noise") -> torch.Generat
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+def draw_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal float32 numbers of the shape and on the device of `like`, from a CPU generator.
+
+    A GPU draws them itself, from a seed that the generator gives: a CPU thread would be the slowest part of a step.
+    """
+    if like.device.type == "cpu":
+        return torch.randn(like.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    own = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=own, device=like.device)
+
+
 def shift_sigmas(sigmas: Tensor, shift: float) -> Tensor:
     """sigma' = s sigma / (1 + (s - 1) sigma): s > 1 moves noise levels towards 1; s = 1 changes nothing.
 

@@ -2,7 +2,8 @@
 
     vae     "vae_short": a small Wan VAE on clips of 9 frames          everything learns
             "vae": the same on 17 frames (the cached steady state)     everything learns
-            "vae_long": the same on 33 frames, latents unchanged       the decoder learns
+            "vae_long" (CPU): on 33 frames, latents unchanged          the decoder learns
+            "vae_whole" (GPU): on 33 whole frames                      everything learns
     base    "main": the plain DiT, no condition                        the DiT learns
             "sparse": VACE blocks on a frozen DiT, as VACE was made    the VACE blocks learn
     nova    the paper's training: base frozen                          the dense cross-attention learns
@@ -10,6 +11,7 @@
     unpack  the inverse: takes the shipped weights apart, so that any
             stage can go on from them                                  nothing learns
 
+Settings of every part, on a CPU and on a GPU: `novakit.training.recipe`.
 Source: stages and freezing as in VACE and the paper; sizes, optimiser and schedule are ours (CPU minutes).
 """
 
@@ -17,43 +19,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from novakit.device import choose_device
 from novakit.errors import NovaError
 from novakit.files import atomic_write_json
 from novakit.models import build_scheduler, build_transformer, build_vae, init_vace_from_main, zero_init_hints
 from novakit.paths import ROOT, build, recorded, shipped_weights
+from novakit.provenance import provenance
 from novakit.training import Trainer, load_trained
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
-from novakit.training.model_card import write_card
+from novakit.training.examples import build_examples
+from novakit.training.model_card import MACHINE, write_card
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
 from novakit.training.preview import edit_preview
+from novakit.training.recipe import VAE_CLIPS, VAL_SHARDS, feed, recipe
+from novakit.training.state import frozen_fingerprint
 from novakit.training.unpack import unpack
 from novakit.training.vae_task import VaeTask, measure_latents
 
 STAGES = ("vae", "base", "nova", "export", "unpack")
-_COMMON = TrainConfig(
-    optimizer="muon", lr=2e-3, lr_end=0.02, weight_decay=0.0, checkpoint_every=100, validate_every=200, seed=1
-)
-#: How each part is trained. In all about five hours of one CPU core.
-RECIPE = {
-    "vae_short": replace(_COMMON, steps=1000, warmup=30, ema=0.98, log_every=20, best_metric="psnr"),
-    "vae": replace(_COMMON, steps=600, lr=1.2e-3, warmup=20, ema=0.98, log_every=20, best_metric="psnr", seed=2),
-    "vae_long": replace(_COMMON, steps=1400, lr=8e-4, warmup=20, ema=0.98, log_every=20, best_metric="psnr", seed=3),
-    "main": replace(_COMMON, steps=1300, warmup=50, ema=0.98, log_every=20),
-    "sparse": replace(_COMMON, steps=1100, warmup=50, ema=0.98, log_every=20),
-    "nova": replace(_COMMON, steps=3600, warmup=50, ema=0.98, log_every=20),
-}
-#: Shards of encoded examples per part (8 clips of 17 frames, or 4 of 33, each).
-SHARDS = {"main": 240, "sparse": 200, "dense": 480}
-VAL_SHARDS = 4
-BATCH = 8
 
 
 def pretrain(
@@ -64,6 +54,7 @@ def pretrain(
     device: str = "auto",
     resume: bool = True,
     threads: int | None = None,
+    workers: int = 1,
     steps: int | None = None,
     lr: float | None = None,
     progress: bool = True,
@@ -77,6 +68,7 @@ def pretrain(
         device: "auto", "cpu" or "cuda".
         resume: continue what the folder holds; False demands an empty one.
         threads: CPU threads.
+        workers: processes that render and encode examples for base and NOVA; a GPU wants about eight.
         steps: another number of updates than the recipe's.
         lr: another peak learning rate than the recipe's; a part that goes on from unpacked weights wants less.
         progress: show progress bars.
@@ -99,13 +91,22 @@ def pretrain(
         return export(root)
     if stage == "unpack":
         return unpack(shipped_weights() / "nano", root)
-    parts = {"vae": ("vae_short", "vae", "vae_long"), "base": ("main", "sparse"), "nova": ("nova",)}[stage]
+    parts = stage_parts(stage, root, device)
     for part in parts:
         changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
-        config = replace(RECIPE[part], minutes=minutes, **changes)
-        if not train_part(root, part, config, device, resume, progress):
+        config = replace(recipe(device)[part], minutes=minutes, **changes)
+        if not train_part(root, part, config, device, resume, progress, workers):
             break
     return root / parts[-1]
+
+
+def stage_parts(stage: str, root: Path, device: str) -> tuple[str, ...]:
+    """The parts of a stage in their order; a VAE that was unpacked goes on with its last part."""
+    if stage != "vae":
+        return {"base": ("main", "sparse"), "nova": ("nova",)}[stage]
+    if (root / "vae_whole" / "start.safetensors").exists():
+        return ("vae_whole",)
+    return ("vae_short", "vae", "vae_whole" if device.startswith("cuda") else "vae_long")
 
 
 def train_part(
@@ -115,38 +116,45 @@ def train_part(
     device: str = "cpu",
     resume: bool = True,
     progress: bool = True,
+    workers: int = 1,
 ) -> bool:
-    """Train one part of RECIPE in `root/part`; True when it reached its last step.
+    """Train one part of the recipe in `root/part`; True when it reached its last step.
 
     A finished part goes on when it is asked for more steps, or given more shards.
     """
     torch.manual_seed(config.seed)
-    task = _vae_task(root, part, device) if part.startswith("vae") else _flow_task(root, part, device)
+    if device.startswith("cuda"):
+        torch.backends.cudnn.benchmark = True  # the VAE's convolutions come in a handful of shapes
+        torch.set_float32_matmul_precision("high")
+    is_vae = part in VAE_CLIPS
+    task = _vae_task(root, part, device) if is_vae else _flow_task(root, part, device, workers, progress)
     trainer = Trainer(task, config, root / part)
+    atomic_write_json(root / part / MACHINE, provenance(config.seed, device))
     trainer.fit(resume=resume, progress=progress, accept_changes=("steps", "shards"))
-    if trainer.stop_reason == "done" and part == "vae":
-        _finish_vae(root)
+    if trainer.stop_reason == "done" and part in ("vae", "vae_whole"):
+        _measure_vae(root, part, device)
     return trainer.stop_reason == "done"
 
 
-def _finish_vae(root: Path) -> None:
+def _measure_vae(root: Path, part: str, device: str) -> None:
     """Measure the latents of the trained VAE; every later stage normalises with these numbers."""
-    vae = load_trained(build_vae("nano"), root / "vae" / "last.safetensors").eval()
+    vae = load_trained(build_vae("nano"), root / part / "last.safetensors").eval().to(device)
     mean, std = measure_latents(vae)
-    atomic_write_json(root / "vae" / "latents.json", {"latents_mean": mean, "latents_std": std})
+    atomic_write_json(root / part / "latents.json", {"latents_mean": mean, "latents_std": std})
 
 
-def trained_vae(root: Path) -> nn.Module:
+def trained_vae(root: Path, device: str = "cpu") -> nn.Module:
     """The VAE of stage 1 with its measured statistics, frozen."""
-    statistics = root / "vae" / "latents.json"
+    whole = root / "vae_whole" / "latents.json"  # written when that part is done
+    statistics = whole if whole.exists() else root / "vae" / "latents.json"
     if not statistics.exists():
         raise NovaError(f"{statistics} is missing: finish `novakit pretrain --stage vae` first.")
-    vae = load_trained(build_vae("nano"), root / "vae" / "last.safetensors")
-    if (longer := root / "vae_long" / "best.safetensors").exists():
+    vae = load_trained(build_vae("nano"), statistics.with_name("last.safetensors"))
+    if not whole.exists() and (longer := root / "vae_long" / "best.safetensors").exists():
         load_trained(vae, longer)
     vae.eval().requires_grad_(False)
     vae.register_to_config(**json.loads(statistics.read_text()))
-    return vae
+    return vae.to(device)
 
 
 def trained_transformer(root: Path, *parts: str) -> nn.Module:
@@ -164,46 +172,51 @@ def trained_transformer(root: Path, *parts: str) -> nn.Module:
 
 
 def _vae_task(root: Path, part: str, device: str) -> VaeTask:
-    """The VAE on short clips from nothing, then on clips long enough to reach the steady state of its cache.
-
-    Wan's causal VAE works in chunks of four frames; the first two chunks are special, so a VAE that only ever saw nine
-    frames falls from 26 to 19 dB at frame ten (measured).
-    """
-    seed = RECIPE[part].seed
-    if part == "vae_short":
-        return VaeTask(build_vae("nano").to(device), seed, batch=8, num_frames=9)
-    long = part == "vae_long"
+    """The VAE on the clips of one part, from nothing or from the part before."""
+    clips = VAE_CLIPS[part]
     vae = build_vae("nano").to(device)
-    task = VaeTask(vae, seed, batch=2 if long else 4, num_frames=33 if long else 17, decoder_only=long)
-    load_trained(vae, root / ("vae" if long else "vae_short") / "last.safetensors")
+    task = VaeTask(vae, recipe(device)[part].seed, clips)
+    before = {"vae": "vae_short", "vae_long": "vae", "vae_whole": "vae"}.get(part)
+    start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`)
+    if before or start.exists():
+        load_trained(vae, start if start.exists() else root / before / "last.safetensors")
     return task
 
 
-def _flow_task(root: Path, part: str, device: str) -> NovaTask:
+def _flow_task(root: Path, part: str, device: str, workers: int, progress: bool) -> NovaTask:
     """The flow-matching task of one part, on its own store of encoded examples."""
     learn = "dense" if part == "nova" else part
     before = {"main": (), "sparse": ("main",), "nova": ("main", "sparse")}[part]
-    model = trained_transformer(root, *before).to(device)
+    model = trained_transformer(root, *before)
     start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`)
     if start.exists():
         load_trained(model, start)
     elif part == "sparse":
         init_vace_from_main(model.base)
-    store = LatentStore(root / "store" / learn, learn, SHARDS[learn])
-    held_out = LatentStore(root / "store" / learn, learn, VAL_SHARDS, split="val")
-    vae = trained_vae(root).to(device)
-    for each in (held_out, store):
-        with tqdm(total=each.num_shards, desc=f"{part}: {each.split} examples") as bar:
-            each.build(vae, report=lambda shard, bar=bar: bar.update())
-    loaded, validation = store.load(), held_out.load()
+    model, vae, ration = model.to(device), trained_vae(root, device), feed(device)
+    held_out, store = stores(root, learn, device, vae)
+    build_examples((held_out, store), partial(trained_vae, root, device), workers, progress, f"{part}: examples")
+    loaded, validation = store.load(device), held_out.load(device)
     return NovaTask(
         model,
-        lambda step: loaded.batch(step, BATCH),
-        NovaTaskConfig(seed=RECIPE[part].seed),
+        lambda step: loaded.batch(step, ration.batch, ration.crop_share, ration.long_share),
+        NovaTaskConfig(seed=recipe(device)[part].seed),
         validation=[validation.batch(step, 4, crop_share=0.0) for step in range(4)],
-        settings={"part": part, "shards": store.num_shards, "batch": BATCH},
+        settings={"part": part, "shards": store.num_shards, "batch": ration.batch},
         learn=learn,
         preview=edit_preview(vae, model, learn),
+    )
+
+
+def stores(root: Path, learn: str, device: str, vae: nn.Module) -> tuple[LatentStore, LatentStore]:
+    """Held-out and training examples of what learns; those of another VAE lie in another folder."""
+    folder, ration = root / "store" / f"{learn}-{frozen_fingerprint(vae)}", feed(device)
+    shards, clips = ration.shards[learn], ration.clips
+    if clips != feed("cpu").clips:
+        folder = folder.with_name(f"{folder.name}-{clips}")
+    return (
+        LatentStore(folder, learn, VAL_SHARDS, split="val"),
+        LatentStore(folder, learn, shards, clips, frame_counts=ration.frame_counts),
     )
 
 

@@ -28,3 +28,16 @@ class Task(Protocol):
         are off by whole pixels.
         """
         ...
+
+
+@runtime_checkable
+class GraphedTask(Task, Protocol):
+    """A task whose step can be recorded as a CUDA graph (`training.graphs`): the loss in two halves."""
+
+    def inputs(self, step: int) -> dict[str, Tensor]:
+        """Whatever batch `step` draws, renders or loads: tensors on the module's device."""
+        ...
+
+    def measure(self, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and named numbers of these inputs; draws nothing and reads no number back to Python."""
+        ...

@@ -25,6 +25,7 @@ from novakit.training.distributed.logs import open_log
 from novakit.training.distributed.processes import Processes, mean_of
 from novakit.training.distributed.sharding import whole
 from novakit.training.ema import WeightAverage, trainable_parameters
+from novakit.training.graphs import StepGraphs
 from novakit.training.optimizer import check_parameters, checkpoint_gradients, make_optimizer
 from novakit.training.run_folder import RunLock, RunLog, StopSignals, write_clips
 from novakit.training.state import (
@@ -55,6 +56,7 @@ class Trainer:
         self.parameters = trainable_parameters(task.module)
         check_parameters(self.parameters)
         self.device = next(iter(self.parameters.values())).device
+        self.graphs = StepGraphs(task, config.precision) if config.cuda_graphs else None
         self.average = WeightAverage(task.module, config.ema)
         self.optimizer = make_optimizer(self.parameters, config)
         self.step = 0  # updates done
@@ -105,6 +107,7 @@ class Trainer:
             return self._restore(state, accept_changes)
         seed_everything(self.config.seed)
         self._save_checkpoint()
+        self.processes.on_main(self.writer.wait)  # a log without a checkpoint would be refused
 
     def _find_state(self, resume: bool) -> TrainingState | None:
         """The newest valid checkpoint, None in an empty folder; refuses to start over silently."""
@@ -173,13 +176,20 @@ class Trainer:
         network = getattr(self.task, "network", None)
         for index in range(self.step * count, (self.step + 1) * count):
             with self.processes.accumulating(network, last=(index + 1) % count == 0):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                    loss, numbers = self.task.loss(index)
-                (loss / count).backward()
+                loss, numbers = self._one_pass(index)
             batches.append({"loss": loss.item(), **{name: float(number) for name, number in numbers.items()}})
             if not math.isfinite(batches[-1]["loss"]):
                 faults.append(getattr(self.task, "blame", "batch {}".format)(index))
         return self.processes.mean(mean_of(batches)), faults
+
+    def _one_pass(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Forward and backward of one batch: loss and numbers."""
+        if self.graphs is not None:
+            return self.graphs(index)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss, numbers = self.task.loss(index)
+        (loss / self.config.accumulate).backward()
+        return loss, numbers
 
     def _guard(self, value: float, what: str, faults: list[str]) -> None:
         """Stop before the update, in all processes, when a number is NaN or infinite; name where it came from."""

@@ -41,12 +41,13 @@ def unpack(pipeline_folder: str | Path, root: str | Path) -> Path:
     from novakit.editing.pipeline import NovaEditPipeline
 
     pipeline_folder, root = Path(pipeline_folder), Path(root)
-    runs = [part for part in ("vae", "vae_long", *FLOW_PARTS) if (root / part).exists()]
+    runs = [part for part in ("vae", "vae_long", "vae_whole", *FLOW_PARTS) if (root / part).exists()]
     if runs:
         raise NovaError(f"{root} already holds {', '.join(runs)}; unpack into an empty folder.")
     pipe = load_folder(NovaEditPipeline, pipeline_folder, "cpu")
     vae, model = pipe.vae.float(), pipe.transformer.float()
-    _save(vae, root / "vae" / "last.safetensors")
+    for path in ("vae/last", "vae_whole/start"):
+        _save(vae, root / f"{path}.safetensors")
     statistics = {name: list(vae.config[name]) for name in ("latents_mean", "latents_std")}
     atomic_write_json(root / "vae" / "latents.json", statistics)
     for part, learns in FLOW_PARTS.items():

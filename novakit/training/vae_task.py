@@ -9,14 +9,16 @@ Source: ours; architecture Wan 2.2's VAE through diffusers, made narrow.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from novakit.models.latents import decode_latents, encode_clip
+from novakit.models.latents import decode_latents, encode_clip, latent_shape
 from novakit.scenes import render_clips
-from novakit.training.objective import step_generator, without_autocast
+from novakit.training.objective import draw_noise, step_generator, without_autocast
+from novakit.training.recipe import VaeClips
 
 KL_WEIGHT = 1e-5
 FIRST_LOGVAR = -6.0  # posterior std 0.05 at the start: with std 1 the decoder would first have to outshout the noise
@@ -41,71 +43,56 @@ class VaeTask:
     Args:
         vae: AutoencoderKLWan with mean 0 and std 1 in its config.
         seed: of the run; batch k is a function of (seed, k).
-        batch: clips per step.
-        num_frames: frames per clip, 4k+1.
-        crop: pixels `(H, W)` cut from each rendered frame.
-        decoder_only: leave the encoder as it is, so that latents made before stay valid.
+        clips: what a step sees, and whether the encoder learns too.
     """
 
-    def __init__(
-        self,
-        vae: nn.Module,
-        seed: int = 0,
-        batch: int = 8,
-        num_frames: int = 9,
-        crop: tuple[int, int] = (32, 48),
-        decoder_only: bool = False,
-    ) -> None:
-        self.module = vae
+    def __init__(self, vae: nn.Module, seed: int = 0, clips: VaeClips | None = None) -> None:
+        self.module, self.seed = vae, seed
+        self.sees = clips or VaeClips(8, 9)
         with torch.no_grad():
             vae.quant_conv.bias[vae.config.z_dim :] = FIRST_LOGVAR
-        self.decoder_only = decoder_only
         for frozen in (vae.encoder, vae.quant_conv):
-            frozen.requires_grad_(not decoder_only)
-        self.seed, self.batch, self.num_frames, self.crop = seed, batch, num_frames, crop
+            frozen.requires_grad_(not self.sees.decoder_only)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a resumed run must share."""
-        return {
-            "stage": "vae",
-            "batch": self.batch,
-            "num_frames": self.num_frames,
-            "crop": list(self.crop),
-            "decoder_only": self.decoder_only,
-        }
+        return {"stage": "vae", **asdict(self.sees)}
 
     def clips(self, step: int) -> Tensor:
         """Batch `step`: rendered clips, cropped at a random place."""
         generator = step_generator(self.seed, step, "clips")
-        seeds = torch.randint(2**31 - 1, (self.batch,), generator=generator)
+        seeds = torch.randint(2**31 - 1, (self.sees.batch,), generator=generator)
         device = next(self.module.parameters()).device
-        clips = render_clips(seeds, num_frames=self.num_frames, device=device)
-        (height, width), (crop_h, crop_w) = clips.shape[-2:], self.crop
+        clips = render_clips(seeds, num_frames=self.sees.num_frames, device=device)
+        (height, width), (crop_h, crop_w) = clips.shape[-2:], self.sees.crop
         top = int(torch.randint(height - crop_h + 1, (1,), generator=generator))
         left = int(torch.randint(width - crop_w + 1, (1,), generator=generator))
         return clips[..., top : top + crop_h, left : left + crop_w]
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Reconstruction loss of batch `step`."""
+        loss, numbers = self.measure(**self.inputs(step))
+        return loss, {name: number.item() for name, number in numbers.items()}
+
+    def inputs(self, step: int) -> dict[str, Tensor]:
+        """Batch `step`, and the noise with which the posterior is sampled."""
         with without_autocast(next(self.module.parameters()).device):
             clips = self.clips(step)
-        with torch.set_grad_enabled(not self.decoder_only):
+        code = clips.new_empty(len(clips), self.module.config.z_dim, *latent_shape(self.module, clips))
+        return {"clips": clips, "noise": draw_noise(code, step_generator(self.seed, step))}
+
+    def measure(self, clips: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of given clips (B, 3, T, H, W) and noise (B, Z, t, h, w)."""
+        with torch.set_grad_enabled(not self.sees.decoder_only):
             posterior = self.module.encode(clips).latent_dist
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        noise = torch.randn(mean.shape, generator=step_generator(self.seed, step)).to(mean)
-        code = mean + noise * (0.5 * logvar).exp()
-        output = self.module.decode(code).sample.float()
+        output = self.module.decode(mean + noise * (0.5 * logvar).exp()).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
         pixels = (output - clips).abs().mean()
         squares = (output - clips).square().mean()
-        edges = gradient_difference(output, clips)
-        loss = pixels + SQUARE_WEIGHT * squares + EDGE_WEIGHT * edges + KL_WEIGHT * kl
-        return loss, {
-            "l1": pixels.item(),
-            "kl": kl.item(),
-            "psnr": psnr(output.detach(), clips).mean().item(),
-        }
+        loss = pixels + SQUARE_WEIGHT * squares + EDGE_WEIGHT * gradient_difference(output, clips) + KL_WEIGHT * kl
+        return loss, {"l1": pixels, "kl": kl, "psnr": psnr(output, clips).mean()}
 
     def validate(self, step: int) -> dict[str, float]:
         """PSNR of the round trip on eight whole clips with textures that training never shows."""
@@ -115,7 +102,7 @@ class VaeTask:
     def validation_clips(self, step: int) -> dict[str, Tensor]:
         """Three clips above their round trips, as one video."""
         clips = render_clips(range(3), split="val", num_frames=33).to(next(self.module.parameters()).device)
-        pairs = torch.cat([clips, self.round_trip(clips).float().cpu()], dim=-2)  # (3, 3, T, 2H, W)
+        pairs = torch.cat([clips, self.round_trip(clips)], dim=-2).cpu()  # (3, 3, T, 2H, W)
         return {"round_trip": torch.cat(list(pairs), dim=-1)[None]}
 
     def round_trip(self, clips: Tensor) -> Tensor:

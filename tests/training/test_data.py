@@ -5,7 +5,8 @@ import torch
 
 from novakit.errors import NovaError
 from novakit.models import build_vae
-from novakit.training.data import BASE_TASKS, LatentStore, random_indices
+from novakit.training.data import LatentStore
+from novakit.training.makers import BASE_TASKS, random_indices
 from novakit.training.muon import orthogonalise
 from novakit.training.objective import step_generator
 

@@ -12,7 +12,7 @@ from novakit.errors import NovaError
 from novakit.models import build_vae
 from novakit.models.token_concat import TokenConcatTransformer, encode_cues, latent_place
 from novakit.scenes import render_clips, render_cut_outs, render_scenes
-from novakit.training import data
+from novakit.training import data, makers
 from novakit.training.objective import step_generator
 from novakit.training.variants import examples as variant_data
 from novakit.training.variants import train as variants
@@ -31,7 +31,7 @@ def tiny(monkeypatch):
     """One shard of two clips, batches of two, no validation; 17 frames in 3 of 4 shards as always."""
     monkeypatch.setattr(variants, "SHARDS", 1)
     monkeypatch.setattr(variants, "VAL_SHARDS", 1)
-    monkeypatch.setattr(variants, "BATCH", 2)
+    monkeypatch.setattr(variants, "FEED", replace(variants.FEED, batch=2))
     monkeypatch.setattr(variant_data, "LatentStore", partial(data.LatentStore, clips=2))
     monkeypatch.setitem(variants.RECIPE, "nova", replace(variants.RECIPE["nova"], validate_every=0))
 
@@ -39,7 +39,7 @@ def tiny(monkeypatch):
 @pytest.fixture
 def pixels(monkeypatch):
     """Makers of examples that keep pixels: what enters the VAE, seen before it is encoded."""
-    for module in (data, variant_data):
+    for module in (makers, variant_data):
         monkeypatch.setattr(module, "encode_examples", lambda vae, clip: clip)
         monkeypatch.setattr(module, "encode_context", lambda vae, clip: clip)
 

@@ -16,14 +16,15 @@ from typing import Any
 
 from novakit.errors import NovaError
 from novakit.evaluation.benchmark import gpu_edit, gpu_measure
+from novakit.evaluation.benchmark.gpu_offload import measure_offload
 from novakit.evaluation.benchmark.gpu_setup import SCHEMES, Setup
 from novakit.evaluation.benchmark.measuring import Target
 from novakit.presets import get_preset
 
 Numbers = dict[str, float]
-TRAINED = ("cached", "local", "vace", "official")
+TRAINED = ("official", "cached", "local", "vace")
 """In training "naive" and "cached" are one: every step has another source, so there is nothing to keep."""
-COMPILED = ("vace", "cached", "local", "official")
+COMPILED = ("official", "cached", "local", "vace")
 
 TARGETS = {
     "ratio.forward.cached": Target("denoising forward, cached, against the official scheme", "x faster", 2.0, True),
@@ -33,6 +34,7 @@ TARGETS = {
     "forward.cached.mfu": Target("MFU of the forward, cached", "of matmul", 0.55, True),
     "train.cached.mfu": Target("MFU of the training step, full attention", "of matmul", 0.45, True),
     "edit.cached.memory_gb": Target("peak memory of an edit, cached", "GB", 24.0),
+    "offload.group.memory_gb": Target("peak memory of an edit, offload=group, tiles, features kept", "GB", 12.0),
     "train.cached.memory_gb": Target("peak memory of a training step, batch 1", "GB", 40.0),
 }
 
@@ -89,10 +91,13 @@ class GpuSuite:
         take = [("matmul", gpu_measure.measure_matmul), ("attention", gpu_measure.measure_attention)]
         forward, training = gpu_measure.measure_forward, gpu_measure.measure_training
         take += [(f"forward.{name}", partial(forward, name=name)) for name in SCHEMES]
-        take += [("source", gpu_measure.measure_source)]
         take += [(f"train.{name}", partial(training, name=name)) for name in TRAINED]
-        take += [(f"edit.{name}", partial(gpu_edit.measure_edit, name=name)) for name in SCHEMES]
+        take += [("edit.cached", partial(gpu_edit.measure_edit, name="cached"))]
+        take += [("offload.group", partial(measure_offload, offload="group"))]
         take += [(f"compiled.{name}", partial(forward, name=name, compiled=True)) for name in COMPILED]
+        take += [("source", gpu_measure.measure_source)]
+        take += [(f"edit.{name}", partial(gpu_edit.measure_edit, name=name)) for name in SCHEMES if name != "cached"]
+        take += [("offload.model", partial(measure_offload, offload="model"))]
         self.measurements = [Measurement(name, self, function) for name, function in take]
         self.measurements.append(Measurement("ratio", self, ratios, fresh=True))
 

@@ -19,9 +19,6 @@ from novakit.evaluation.benchmark.gpu_setup import (
 )
 from novakit.presets import get_preset
 
-LONGEST = 420.0
-"""Seconds that the denoising of one edit may take; a slower card runs fewer steps, and the rest is multiplied."""
-
 
 def measure_edit(setup: Setup, known: Numbers, name: str) -> Numbers:
     """Seconds of `setup.steps` denoising steps without guidance and of what comes before and after.
@@ -39,7 +36,7 @@ def measure_edit(setup: Setup, known: Numbers, name: str) -> Numbers:
 
     network = build_network(setup, name)
     use_attention(network, quickest_attention(known))
-    vae, clip, text = _vae(setup), _clip(setup), random_inputs(setup, name, torch.bfloat16).text
+    vae, clip, text = random_vae(setup), random_clip(setup), random_inputs(setup, name, torch.bfloat16).text
     with torch.no_grad():
         edit = Edit(setup, name, network, vae, clip, text)
         edit.steps = 1  # warms up
@@ -52,9 +49,9 @@ def measure_edit(setup: Setup, known: Numbers, name: str) -> Numbers:
 
 
 def steps_within(setup: Setup, known: Numbers, name: str) -> int:
-    """Steps that fit into LONGEST by the measured forward, at least 2."""
+    """Steps that fit into `setup.longest` by the measured forward, at least 2."""
     one = known.get(f"forward.{name}.seconds", 0.0)
-    return setup.steps if one * setup.steps <= LONGEST else max(2, int(LONGEST / one))
+    return setup.steps if one * setup.steps <= setup.longest else max(2, int(setup.longest / one))
 
 
 def _whole(setup: Setup, edit: Edit, seconds: float) -> Numbers:
@@ -127,7 +124,7 @@ class Edit:
         self.result = decode_latents(self.vae, self.latents)
 
 
-def _vae(setup: Setup):
+def random_vae(setup: Setup):
     """The preset's VAE with random weights."""
     import torch
 
@@ -138,7 +135,7 @@ def _vae(setup: Setup):
         return build_vae(setup.preset).requires_grad_(False).eval()
 
 
-def _clip(setup: Setup):
+def random_clip(setup: Setup):
     """A random clip (1, 3, T, H, W) in [-1, 1]."""
     import torch
 

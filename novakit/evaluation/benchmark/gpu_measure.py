@@ -1,6 +1,8 @@
 """The measurements of the suite "gpu": one forward, one training step, one edit from end to end. Source: ours.
 
-Each takes a Setup and the numbers known so far, and returns numbers without prefix.
+Each takes a Setup and the numbers known so far, and returns numbers without prefix. MFU is the model's own FLOP per
+second, nothing counted that checkpointing computes again, as a share of the matrix product measured on the same card;
+the share of a data sheet's rate, which no product reaches, is smaller and has another name (`training.full_size.plan`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ BACKENDS = ("native", "_native_flash", "_native_cudnn", "flash", "_flash_3")
 
 
 def measure_matmul(setup: Setup, _known: Numbers) -> Numbers:
-    """TFLOP/s that a large bfloat16 matrix product reaches: what MFU is taken of, beside the data sheet's rate."""
+    """TFLOP/s that a large bfloat16 matrix product reaches: what MFU is taken of."""
     import torch
 
     side = setup.matmul
@@ -83,7 +85,7 @@ def measure_forward(setup: Setup, known: Numbers, name: str, compiled: bool = Fa
         forward = forward_action(network, name, given)
         require_finite(forward(), f"the forward of {name}")
         forget_peak(setup)
-        taken = clock(setup, forward)
+        taken = clock(setup, forward, warm=0)  # so did the first forward
     cost = forward_cost(setup.work(name))
     return _rates(known, taken, cost.flop.forward) | {"counted_gb": cost.memory.total / 1e9} | peak(setup)
 
@@ -121,7 +123,7 @@ def measure_training(setup: Setup, known: Numbers, name: str) -> Numbers:
     loss = step()
     require_finite(loss, f"the training step of {name}")
     forget_peak(setup)
-    taken = clock(setup, step)
+    taken = clock(setup, step, warm=0)  # the first step warmed up
     cost = step_cost(setup.work(name))
     torch._dynamo.reset()
     executed = {"executed_tflop": cost.flop.executed / 1e12, "counted_gb": cost.memory.total / 1e9}
@@ -179,7 +181,7 @@ def use_attention(network, backend: str) -> None:
 
 
 def _rates(known: Numbers, taken: float, flop: int) -> Numbers:
-    """Seconds, counted TFLOP, and the share of what the card's matrix product reached."""
+    """Seconds, counted TFLOP, and MFU where the matrix product is known."""
     rate = flop / taken / 1e12
     share = {"mfu": rate / known["matmul.tflops"]} if known.get("matmul.tflops") else {}
     return {"seconds": taken, "tflop": flop / 1e12, "tflops": rate, **share}

@@ -16,11 +16,12 @@ import torch
 
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset
-from novakit.training.data import LONG_SHARE, LatentStore, LoadedStore
+from novakit.training.data import LatentStore, LoadedStore
 from novakit.training.distributed.processes import Processes
 from novakit.training.distributed.task import BatchSource
 from novakit.training.nova_task import NovaBatch
 from novakit.training.objective import step_generator
+from novakit.training.recipe import FEED
 
 ONE_IN = 50  # videos of a cache of which one is held out
 SCORED = 4  # held-out clips that a validation measures, at four noise levels each: 45 s at full size on one H200
@@ -166,6 +167,6 @@ class NanoExamples:
         """Batch `step` of `size` clips, drawn with (seed, step)."""
         generator = step_generator(seed, step, "pick")
         lengths = sorted(self.store.groups)
-        group = self.store.groups[lengths[-1 if torch.rand(1, generator=generator) < LONG_SHARE else 0]]
+        group = self.store.groups[lengths[-1 if torch.rand(1, generator=generator) < FEED.long_share else 0]]
         rows = torch.randint(len(group["target_latents"]), (size,), generator=generator)
         return NovaBatch(*(group[field.name][rows].float() for field in fields(NovaBatch)))

@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,11 @@ def load_encoder(preset: Preset, base: Any, device: torch.device) -> Encoder:
         NovaError: weights are missing or damaged, or a base was given where weights ship.
     """
     check_base_and_dense(preset, base, None)
-    if preset.weights == "shipped":
-        from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-
-        folder = str(shipped_weights() / preset.name)
-        vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32).eval()
-        return Encoder(vae.requires_grad_(False).to(device), fingerprint_of(vae))
-    places = places_of(find_base(preset, base), preset)
+    shipped = preset.weights == "shipped"
+    places = [shipped_weights() / preset.name] if shipped else places_of(find_base(preset, base), preset)
     vae = load_vae(places, preset, torch.float32).requires_grad_(False)
-    return Encoder(vae.to(device), fingerprint_of(vae), lambda: _empty_prompt(places, preset, device))
+    encoder = Encoder(vae.to(device), fingerprint_of(vae))
+    return encoder if shipped else replace(encoder, text=lambda: _empty_prompt(places, preset, device))
 
 
 def _empty_prompt(places: list[Path], preset: Preset, device: torch.device) -> Tensor | None:

@@ -33,7 +33,7 @@ from novakit.degradation import (
     widen,
 )
 from novakit.errors import NovaError
-from novakit.training.data import CONTROL
+from novakit.training.makers import CONTROL
 from novakit.training.preparation.plan import Item
 from novakit.training.pseudo_sources import MIXTURE, PATCHES
 from novakit.video import Geometry, frame_to_tensor, iter_frames, probe

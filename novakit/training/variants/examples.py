@@ -17,10 +17,9 @@ from novakit.errors import NovaError
 from novakit.files import atomic_write_json
 from novakit.models.token_concat import encode_cues
 from novakit.scenes import ClipsWithCutOuts, SceneBatch, render_clips, render_cut_outs, render_scenes
-from novakit.training.data import (
+from novakit.training.data import LatentStore
+from novakit.training.makers import (
     CONTROL,
-    FRAME_COUNTS,
-    LatentStore,
     Maker,
     dense_batch,
     encode_context,
@@ -29,6 +28,7 @@ from novakit.training.data import (
 )
 from novakit.training.nova_task import NovaBatch
 from novakit.training.pseudo_sources import MIXTURE, PATCHES, draw_pseudo_sources
+from novakit.training.recipe import FEED
 from novakit.training.state import frozen_fingerprint
 
 INTERVAL = 8
@@ -87,7 +87,7 @@ VARIANT_MAKERS: dict[str, Maker] = {
 
 def recipe_of(vae: nn.Module) -> str:
     """Short hash of what examples depend on besides their seeds: the frozen VAE and the settings of degradation."""
-    settings = (frozen_fingerprint(vae), CONTROL, PATCHES, MIXTURE, FRAME_COUNTS, INTERVAL)
+    settings = (frozen_fingerprint(vae), CONTROL, PATCHES, MIXTURE, FEED.frame_counts, INTERVAL)
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 

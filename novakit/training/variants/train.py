@@ -30,7 +30,7 @@ from novakit.models.shallow_replica import ShallowReplicaTransformer
 from novakit.models.token_concat import TokenConcatTransformer
 from novakit.paths import build
 from novakit.training.nova_task import NovaTask, NovaTaskConfig
-from novakit.training.pretrain import BATCH, RECIPE, VAL_SHARDS
+from novakit.training.recipe import FEED, RECIPE, VAL_SHARDS
 from novakit.training.state import frozen_fingerprint, load_trained
 from novakit.training.trainer import Trainer
 from novakit.training.variants.examples import open_store, recipe_of
@@ -168,7 +168,7 @@ def train_variant(
     trainer.fit(resume=resume, progress=progress, accept_changes=("steps", "shards"))
     if trainer.stop_reason == "done":
         shards = variant.shards or SHARDS
-        about = {"variant": name, "steps": trainer.step, "shards": shards, "batch": BATCH, "lr": variant.lr}
+        about = {"variant": name, "steps": trainer.step, "shards": shards, "batch": FEED.batch, "lr": variant.lr}
         about |= {"parameters": _count(trainer.parameters.values()), "base": _fingerprint(pipe.transformer.base)}
         atomic_write_json(root / name / FINISHED, about)
     return root / name
@@ -223,10 +223,10 @@ def _task(variant: Variant, pipe, root: Path, progress: bool) -> NovaTask:
     loaded, held_out = stores["train"].load(), stores["val"].load()
     return variant.task(
         variant.model(pipe.transformer).to(pipe.device),
-        lambda step: loaded.batch(step, BATCH),
+        lambda step: loaded.batch(step, FEED.batch),
         NovaTaskConfig(seed=RECIPE["nova"].seed),
         validation=[held_out.batch(step, 4, crop_share=0.0) for step in range(4)],
-        settings={"variant": variant.name, "shards": counts["train"], "batch": BATCH, "examples": recipe_of(vae)},
+        settings={"variant": variant.name, "shards": counts["train"], "batch": FEED.batch, "examples": recipe_of(vae)},
     )
 
 

@@ -11,7 +11,7 @@ from novakit.evaluation import benchmark
 from novakit.evaluation.benchmark import gpu, gpu_edit, gpu_measure
 from novakit.evaluation.benchmark.gpu_setup import SCHEMES, Setup, build_network, random_inputs
 from novakit.models import NovaTransformer3DModel
-from novakit.models.cost import forward_cost
+from novakit.models.cost import forward_cost, step_cost
 from novakit.presets import NANO
 
 TINY = replace(
@@ -60,6 +60,14 @@ def test_every_scheme_is_measured_in_every_way(rehearsed):
     assert 0 < parts <= numbers["edit.local.seconds"] + 0.001
     assert numbers["attention.native.tflops"] >= 0 and numbers["ratio.forward.cached"] > 0
     assert not any("too_large" in name or "out_of_memory" in name for name in numbers)
+
+
+def test_mfu_is_of_the_measured_product_and_counts_nothing_twice(monkeypatch):
+    monkeypatch.setattr(gpu_measure, "clock", lambda *_, **__: 2.0)  # seconds
+    flop, known = step_cost(REHEARSAL.work("cached")).flop, {"matmul.tflops": 1e-3}
+    found = gpu_measure.measure_training(REHEARSAL, known, "cached")
+    assert found["mfu"] == pytest.approx(flop.model / 2.0 / 1e9) and flop.model < flop.executed
+    assert "mfu" not in gpu_measure.measure_training(REHEARSAL, {}, "cached"), "no share of an unknown rate"
 
 
 def test_the_targets_that_need_no_memory_counter_are_among_the_rows(rehearsed):
@@ -141,7 +149,7 @@ def test_without_cuda_the_suite_says_what_to_run_instead(monkeypatch, tmp_path):
 
 
 def test_an_edit_that_would_take_too_long_is_measured_in_part():
-    known = {"forward.local.seconds": gpu_edit.LONGEST / 2 - 1.0}
+    known = {"forward.local.seconds": REHEARSAL.longest / 2 - 1.0}
     found = gpu_edit.measure_edit(replace(REHEARSAL, steps=50), known, "local")
     assert found["steps_measured"] == 2
     parts = sum(found[f"{part}_seconds"] for part in ("encode", "source", "denoise", "decode"))

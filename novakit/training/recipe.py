@@ -1,0 +1,95 @@
+"""How the nano weights are trained: every part's settings, and what it reads, on CPU cores and on a GPU.
+
+A CPU is short of arithmetic, so it learns from small cropped batches and few examples. A GPU is short of neither; a
+net this small leaves it waiting for the next launch, so batches are large and whole, and examples are made on the
+device by several processes. Parts that both train from unpacked weights go on where the earlier sitting stopped.
+
+Source: ours (the paper's own recipe, for the full size, is the default of `TrainConfig`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from novakit.training.config import TrainConfig
+
+_COMMON = TrainConfig(
+    optimizer="muon",
+    lr=2e-3,
+    lr_end=0.02,
+    weight_decay=0.0,
+    warmup=50,
+    ema=0.98,
+    log_every=20,
+    checkpoint_every=100,
+    validate_every=200,
+    seed=1,
+)
+_VAE = replace(_COMMON, warmup=20, best_metric="psnr")
+#: Every part on a CPU: in all about five hours of one core, without "vae_whole", which wants a GPU.
+RECIPE = {
+    "vae_short": replace(_VAE, steps=1000, warmup=30),
+    "vae": replace(_VAE, steps=600, lr=1.2e-3, seed=2),
+    "vae_long": replace(_VAE, steps=1400, lr=8e-4, seed=3),
+    "vae_whole": replace(_VAE, steps=368, lr=8e-4, ema=0.99, seed=4, checkpoint_every=200),
+    "main": replace(_COMMON, steps=1300),
+    "sparse": replace(_COMMON, steps=1100),
+    "nova": replace(_COMMON, steps=3600),
+}
+_LONG = {"ema": 0.995, "checkpoint_every": 200, "validate_every": 200}
+_FAST = {"background_checkpoints": True, "cuda_graphs": True}
+#: The same on a GPU, where they differ: going on from unpacked weights, 6.3 minutes of one H200 and 1.2 more for the
+#: examples (with which it shares the card from "main" on).
+CUDA_RECIPE = RECIPE | {
+    "vae_whole": replace(RECIPE["vae_whole"], **_FAST),
+    "main": replace(_COMMON, steps=213, **_LONG, **_FAST),
+    "sparse": replace(_COMMON, steps=369, **_LONG, **_FAST),
+    "nova": replace(_COMMON, steps=325, **_LONG, **_FAST),
+}
+
+
+@dataclass(frozen=True)
+class VaeClips:
+    """What one part of the VAE's training sees in a step."""
+
+    batch: int  # clips
+    num_frames: int  # 4k+1
+    crop: tuple[int, int] = (32, 48)  # pixels (H, W) cut from every frame
+    decoder_only: bool = False  # the encoder stays, so that latents made before stay valid
+
+
+#: Wan's causal VAE works in chunks of four frames, the first two of which are special: a VAE that only ever saw nine
+#: frames falls from 26 to 19 dB at frame ten (measured).
+VAE_CLIPS = {
+    "vae_short": VaeClips(8, 9),
+    "vae": VaeClips(4, 17),
+    "vae_long": VaeClips(2, 33, decoder_only=True),
+    "vae_whole": VaeClips(48, 33, (64, 96)),
+}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What the base and NOVA read: encoded examples in shards (`training.data`), and batches of them."""
+
+    shards: dict[str, int]  # by what learns: "main", "sparse", "dense"
+    clips: int = 8  # of 17 frames per shard; half as many of 33
+    frame_counts: tuple[int, ...] = (17, 17, 17, 33)  # shard i holds clips of frame_counts[i % len] frames
+    batch: int = 8  # clips of 17 frames per step; half as many of 33
+    long_share: float = 0.3  # share of batches with 33 frames
+    crop_share: float = 0.8  # share of batches cut to half their tokens
+
+
+FEED = Feed({"main": 240, "sparse": 200, "dense": 480})
+CUDA_FEED = Feed({"main": 512, "sparse": 384, "dense": 384}, 64, (17, 33, 33), 128, long_share=0.75, crop_share=0.0)
+VAL_SHARDS = 4  # of the CPU's size, on both
+
+
+def recipe(device: str) -> dict[str, TrainConfig]:
+    """Settings of every part on a device: "cpu", "cuda" or "cuda:N"."""
+    return CUDA_RECIPE if device.startswith("cuda") else RECIPE
+
+
+def feed(device: str) -> Feed:
+    """What base and NOVA read on a device, as `recipe`."""
+    return CUDA_FEED if device.startswith("cuda") else FEED
