@@ -10,12 +10,14 @@ import torch
 
 from novakit.editing import NovaEditPipeline
 from novakit.errors import NovaError
-from novakit.models import NovaTransformer3DModel
+from novakit.models import NovaTransformer3DModel, build_transformer
 from novakit.presets import get_preset
 from novakit.scenes import render_scenes
+from novakit.training import TrainConfig, Trainer
 from novakit.training.distributed.processes import Processes
 from novakit.training.full_size.options import check_memory
 from novakit.training.full_size.train import Recipe, train
+from novakit.training.nova_task import NovaBatch, NovaTask
 
 REHEARSED = os.environ.get("NOVAKIT_GPU_TESTS") == "cpu"
 DEVICE = "cpu" if REHEARSED else "cuda"
@@ -92,8 +94,6 @@ def test_fresh_nova_is_diffusers_base_bit_for_bit_at_the_real_shape():
 
 
 def toy_data():
-    from novakit.training.nova_task import NovaBatch
-
     class Toy:
         fingerprint = "toy"
 
@@ -114,6 +114,28 @@ def test_training_in_bfloat16_goes_on_where_it_stopped(tmp_path):
     assert parts.step == whole.step == 4
     for name, weight in whole.parameters.items():
         torch.testing.assert_close(parts.parameters[name], weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("learn", ["main", "sparse", "dense"])
+def test_recorded_steps_learn_what_plain_steps_learn(tmp_path, learn):
+    """The same losses with and without CUDA graphs, for batches of two shapes in turn."""
+    if REHEARSED:
+        pytest.skip("a CUDA graph is recorded on a card")
+
+    def batch(step):
+        generator = torch.Generator().manual_seed(step)
+        grid = (3, 4, 6) if step % 2 else (2, 6, 4)
+        parts = [torch.randn(4, channels, *grid, generator=generator) for channels in (48, 48, 160)]
+        return NovaBatch(parts[0], parts[1] if learn == "dense" else None, parts[2] if learn != "main" else None)
+
+    found = []
+    for graphs in (False, True):
+        torch.manual_seed(0)
+        task = NovaTask(build_transformer("nano").to(DEVICE), batch, learn=learn)
+        config = TrainConfig(steps=8, warmup=1, lr=1e-3, log_every=1, precision="fp32", cuda_graphs=graphs)
+        log = Trainer(task, config, tmp_path / str(graphs)).fit(progress=False)
+        found.append([line["loss"] for line in log if line["group"] == "train"])
+    assert found[1] == pytest.approx(found[0], rel=2e-3) and len(set(found[1])) == 8
 
 
 def test_too_large_a_batch_is_refused_by_what_the_card_has_free():

@@ -19,6 +19,7 @@ from novakit.evaluation.suites.rows import (
     REFERENCES,
     Row,
     blurred,
+    frame_local,
     interpolated,
     with_blurred_source,
     without_dense,
@@ -33,6 +34,7 @@ INTERVALS = (4, 8, 12, 16, 20)
 TRAINED_AT_8 = (8, 12, 16, 20)  # intervals at which the weights trained at 8 are measured
 DEGRADED = (0.25, 0.5, 1.0)  # strength of the operations of eq. 2
 FAULTY = (0.5, 1.0, 2.0)  # factor of an editor's faults
+REACHES = {0: "its own latent frame", 2: "its own latent frame and two on each side"}  # frame-local attention
 HALF = 0.5  # strength of the degraded keyframes of claim C10
 
 
@@ -112,9 +114,12 @@ def _robustness() -> list[Plan]:
     ]
     spaced = [_at(row, k) for row in (NOVA, INTERPOLATION) for k in INTERVALS]
     rest = [row for row in REFERENCES if row.name != "interpolation"]
+    local = [
+        _nova(f"local_{n}", f"NOVA, the dense branch sees {said}", edit=frame_local(n)) for n, said in REACHES.items()
+    ]
     sizes = [_on_clips(name) for name in TRAINING_SETS]
     plans = [Plan(row, *SMALL) for row in [*spaced, *_long(), *spoilt, *others, *rest]]
-    return [*plans, *(Plan(row, *ONE_SEED) for row in sizes)]
+    return [*plans, *(Plan(row, *ONE_SEED) for row in [*local, *sizes])]
 
 
 def _long() -> list[Row]:

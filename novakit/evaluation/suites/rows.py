@@ -80,6 +80,20 @@ def without_dense(pipe: Any, task: Any) -> Tensor:
     return edit_with(pipe, task, dense_scale=0.0)
 
 
+def frame_local(reach: int) -> Callable[[Any, Any], Tensor]:
+    """An edit whose dense cross-attention sees its own latent frame +- `reach` only; the weights learned to see all."""
+
+    def edit(pipe: Any, task: Any) -> Tensor:
+        before = pipe.transformer.config.dense_window
+        pipe.transformer.register_to_config(dense_window=reach)
+        try:
+            return edit_with(pipe, task)
+        finally:
+            pipe.transformer.register_to_config(dense_window=before)
+
+    return edit
+
+
 def blurred(source: Tensor) -> Tensor:
     """The source (B, 3, T, H, W) out of focus: a Gaussian of BLUR_SIGMA pixels in every frame."""
     from kornia.filters import gaussian_blur2d

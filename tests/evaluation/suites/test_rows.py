@@ -8,7 +8,14 @@ from novakit.errors import NovaError
 from novakit.evaluation.baselines import BASELINES
 from novakit.evaluation.baselines.task import EditTask
 from novakit.evaluation.suites.definitions import FULL, ONE_SEED, SMALL, SUITES, get_suite
-from novakit.evaluation.suites.rows import blurred, edit_with, interpolated, with_blurred_source, without_dense
+from novakit.evaluation.suites.rows import (
+    blurred,
+    edit_with,
+    frame_local,
+    interpolated,
+    with_blurred_source,
+    without_dense,
+)
 
 INDICES = [0, 4, 8]
 
@@ -36,6 +43,12 @@ def test_only_the_dense_branch_reads_the_blurred_source(task):
     assert torch.allclose(blurred(flat), flat, atol=1e-5)
 
 
+def test_frame_local_attention_is_set_for_one_edit_only(task):
+    pipe = ToyNova()
+    frame_local(0)(pipe, task), edit_with(pipe, task)
+    assert [call["window"] for call in pipe.calls] == [0, None]
+
+
 def test_interpolated_keyframes_are_the_keyframes_at_their_places(task):
     clip = interpolated(None, task)
     assert clip.shape[2] == FRAMES and torch.equal(clip[:, :, INDICES], task.keyframes)
@@ -59,7 +72,9 @@ def test_sizes_are_each_rows_own_unless_they_are_given():
     assert all((p.scenes, p.seeds) == (3, 2) for p in get_suite("table2", BASELINES, 3, 2).plans)
     assert (plans["vace_grey"].scenes, plans["senorita"].seeds) == ONE_SEED
     robustness = get_suite("robustness", BASELINES).plans
-    assert all((p.scenes, p.seeds) == (ONE_SEED if p.row.weights else SMALL) for p in robustness)
+    more = {p.row.name for p in robustness if (p.scenes, p.seeds) == ONE_SEED}
+    assert more == {"local_0", "local_2"} | {p.row.name for p in robustness if p.row.weights}
+    assert all((p.scenes, p.seeds) == SMALL for p in robustness if p.row.name not in more)
 
 
 def test_a_row_has_one_meaning_in_all_suites():

@@ -24,11 +24,15 @@ def render(ids, num_frames=FRAMES):
 
 
 class ToyTransformer(nn.Module):
-    """Has a dense branch with 12 parameters, and a precision."""
+    """Has a dense branch with 12 parameters and a window, and a precision."""
 
     def __init__(self):
         super().__init__()
         self.dense_branch = nn.Linear(3, 3)
+        self.config = SimpleNamespace(dense_window=None)
+
+    def register_to_config(self, **options):
+        self.config = SimpleNamespace(**options)
 
     @property
     def dtype(self):
@@ -45,6 +49,7 @@ class ToyNova:
 
     def __call__(self, source, given, num_inference_steps, latents, dense_scale=1.0):
         self.calls.append({"source": source, "steps": num_inference_steps, "dense_scale": dense_scale})
+        self.calls[-1]["window"] = self.transformer.config.dense_window
         stacks = [torch.stack([keys[k] for k in sorted(keys)], dim=1) for keys in given]
         controls = [interpolate_keyframes(s[None], sorted(g), source.shape[2])[0] for s, g in zip(stacks, given)]
         control = torch.stack(controls)

@@ -1,0 +1,105 @@
+"""The recipe on a CPU and on a GPU: parts, examples by several processes, steps that can be recorded."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from novakit.errors import NovaError
+from novakit.models import build_transformer, build_vae
+from novakit.training import TrainConfig, Trainer, pretrain
+from novakit.training.data import LatentStore
+from novakit.training.examples import build_examples
+from novakit.training.model_card import MACHINE
+from novakit.training.nova_task import NovaBatch, NovaTask
+from novakit.training.objective import draw_noise
+from novakit.training.recipe import CUDA_FEED, FEED, RECIPE, VAE_CLIPS, VaeClips, feed, recipe
+from novakit.training.task import GraphedTask
+from novakit.training.vae_task import VaeTask
+
+
+def make_vae(seed=0):
+    """An untrained VAE, the same in every process."""
+    torch.manual_seed(seed)
+    return build_vae("nano").eval().requires_grad_(False)
+
+
+def test_a_gpu_has_a_recipe_for_every_part_and_a_larger_feed():
+    assert set(recipe("cuda:1")) == set(recipe("cpu")) == set(RECIPE)
+    assert feed("cpu") is FEED and feed("cuda") is CUDA_FEED and CUDA_FEED.batch > FEED.batch
+    assert all(recipe("cuda")[part].cuda_graphs for part in ("vae_whole", "main", "sparse", "nova"))
+    assert not any(config.cuda_graphs for config in recipe("cpu").values())
+
+
+def test_a_vae_from_nothing_takes_other_parts_than_one_that_goes_on(tmp_path):
+    assert pretrain.stage_parts("vae", tmp_path, "cpu") == ("vae_short", "vae", "vae_long")
+    assert pretrain.stage_parts("vae", tmp_path, "cuda") == ("vae_short", "vae", "vae_whole")
+    (tmp_path / "vae_whole").mkdir()
+    (tmp_path / "vae_whole" / "start.safetensors").touch()
+    assert pretrain.stage_parts("vae", tmp_path, "cpu") == ("vae_whole",)
+    assert pretrain.stage_parts("base", tmp_path, "cuda") == ("main", "sparse")
+
+
+def test_an_unpacked_vae_goes_on_and_is_measured_anew(tmp_path, monkeypatch):
+    monkeypatch.setitem(VAE_CLIPS, "vae_whole", VaeClips(1, 5, (16, 16)))
+    monkeypatch.setattr(pretrain, "measure_latents", lambda vae: ([0.5] * 48, [2.0] * 48))
+    pretrain.pretrain("unpack", tmp_path)
+    before = pretrain.trained_vae(tmp_path)
+    config = replace(RECIPE["vae_whole"], steps=1, validate_every=0, ema=0.0)
+    assert pretrain.train_part(tmp_path, "vae_whole", config, progress=False)
+    after = pretrain.trained_vae(tmp_path)
+    assert after.config.latents_mean == [0.5] * 48 and before.config.latents_mean != [0.5] * 48
+    assert not torch.equal(after.quant_conv.weight, before.quant_conv.weight), "the encoder learned"
+    assert json.loads((tmp_path / "vae_whole" / MACHINE).read_text())["hardware"]["cores"] >= 1
+
+
+def test_examples_of_another_vae_lie_in_another_folder(tmp_path):
+    one, two = (pretrain.stores(tmp_path, "main", "cpu", make_vae(seed))[1].folder for seed in (0, 1))
+    assert one != two and one == pretrain.stores(tmp_path, "main", "cpu", make_vae(0))[0].folder
+    assert pretrain.stores(tmp_path, "main", "cuda", make_vae(0))[1].folder != one, "shards of another size"
+
+
+def test_several_processes_make_the_same_examples_as_one(tmp_path):
+    one, two = (LatentStore(tmp_path / name, "main", 3, clips=1) for name in "ab")
+    build_examples([one], make_vae, progress=False)
+    build_examples([two], partial(make_vae, 0), workers=2, progress=False)
+    for shard in range(3):
+        assert one.path(shard).read_bytes() == two.path(shard).read_bytes()
+    build_examples([two], lambda: pytest.fail("nothing is missing"), workers=2, progress=False)
+    with pytest.raises(NovaError, match="workers is 0"):
+        build_examples([two], make_vae, workers=0)
+
+
+def nova_task(learn="dense"):
+    def batch(step):
+        generator = torch.Generator().manual_seed(step)
+        return NovaBatch(*(torch.randn(2, channels, 2, 4, 4, generator=generator) for channels in (48, 48, 160)))
+
+    return NovaTask(build_transformer("nano"), batch, learn=learn)
+
+
+@pytest.mark.parametrize("make", [nova_task, lambda: VaeTask(build_vae("nano"), 0, VaeClips(1, 5, (16, 16)))])
+def test_a_step_in_two_halves_is_the_step(make):
+    torch.manual_seed(0)
+    task = make()
+    assert isinstance(task, GraphedTask)
+    inputs = task.inputs(3)
+    assert all(tensor.device.type == "cpu" for tensor in inputs.values())
+    halves, numbers = task.measure(**inputs)
+    whole, said = task.loss(3)
+    assert torch.equal(halves, whole) and {name: number.item() for name, number in numbers.items()} == said
+
+
+def test_noise_on_a_cpu_is_the_generator_s_own():
+    like = torch.zeros(2, 3, 4)
+    expected = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(draw_noise(like, torch.Generator().manual_seed(5)), expected)
+
+
+def test_graphs_need_a_card_and_one_pass_per_update(tmp_path):
+    with pytest.raises(NovaError, match="on cpu cannot be recorded as a CUDA graph.*Set cuda_graphs to False"):
+        Trainer(nova_task(), TrainConfig(steps=1, cuda_graphs=True), tmp_path)
+    with pytest.raises(NovaError, match="accumulate=1"):
+        TrainConfig(cuda_graphs=True, accumulate=2)
