@@ -41,7 +41,7 @@ def evaluate(
     Args:
         suite: "table1", "table2", "robustness" or "claims".
         out: results folder. All suites may share one; the claims then use what the tables have measured.
-        scenes, seeds: for every row; None = 64 scenes and 3 seeds, 16 and 1 for rows that tune per clip and for
+        scenes, seeds: for every row; None = 64 scenes and 2 seeds, 16 and 1 for rows that tune per clip and for
             robustness, 64 and 1 for baselines without tuning and for small trainings.
         device: "auto", "cpu" or "cuda".
         folder: another pipeline folder than the shipped weights.

@@ -26,7 +26,7 @@ from novakit.evaluation.suites.rows import (
 )
 from novakit.evaluation.suites.running import Plan
 
-FULL = (64, 3)  # scenes and seeds of NOVA's own rows and of baselines that need no tuning
+FULL = (64, 2)  # scenes and seeds of NOVA's own rows and of baselines that need no tuning
 SMALL = (16, 1)  # of rows that tune per clip, and of robustness
 ONE_SEED = (64, 1)  # of baselines without tuning and of small trainings: 16 scenes would leave "not worse" undecided
 TRAINING_SETS = {"clips_28": "28", "clips_112": "112", "reference": "1,120"}  # variant -> clips it learned from
