@@ -118,8 +118,8 @@ def _robustness() -> list[Plan]:
         _nova(f"local_{n}", f"NOVA, the dense branch sees {said}", edit=frame_local(n)) for n, said in REACHES.items()
     ]
     sizes = [_on_clips(name) for name in TRAINING_SETS]
-    plans = [Plan(row, *SMALL) for row in [*spaced, *_long(), *spoilt, *others, *rest]]
-    return [*plans, *(Plan(row, *ONE_SEED) for row in [*local, *sizes])]
+    plans = [Plan(row, *SMALL) for row in [*spaced, *_long(), *spoilt, *others, *local, *rest]]
+    return [*plans, *(Plan(row, *ONE_SEED) for row in sizes)]
 
 
 def _long() -> list[Row]:

@@ -45,7 +45,7 @@ SIZES = (
 )
 LOCAL = (
     "*the dense branch sees its own latent frame*: frame-local cross-attention, which is cheaper, with weights that "
-    "learned to see the whole clip; 64 scenes, one seed. Compare with Table 2's first row."
+    "learned to see the whole clip."
 )
 EDITORS = (
     "*offline editor* and *poster style* are two styles of one program, each measured against its own fault-free "
