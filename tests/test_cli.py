@@ -78,7 +78,7 @@ def test_train_hands_over(implementation):
 def test_pretrain_and_bench_hand_over(implementation):
     calls = implementation("novakit.training.pretrain", "pretrain")
     assert run("pretrain", "--stage", "vae", "--folder", "runs", "--minutes", "3", "--no-resume", "--threads", "1") == 0
-    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "steps": None, "lr": None}
+    options = {"minutes": 3.0, "device": "auto", "resume": False, "threads": 1, "workers": 1, "steps": None, "lr": None}
     assert calls == [(("vae", Path("runs")), options)]
     calls = implementation("novakit.training.variants.train", "train_variant")
     assert run("pretrain", "--stage", "variant", "--variant", "add", "--steps", "9") == 0

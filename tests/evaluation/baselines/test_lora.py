@@ -74,7 +74,7 @@ def test_the_loss_falls_and_the_pipeline_is_restored_bit_for_bit(pipe, lesson):
         losses = tune(pipe, parameters, [lesson], SMALL, 0)
         tuned = loss_at_fixed_noise(pipe, lesson)
     assert len(losses) == SMALL.steps
-    assert tuned < 0.95 * plain
+    assert tuned < 0.98 * plain
     assert_restored(pipe, before)
     assert loss_at_fixed_noise(pipe, lesson) == plain
 
