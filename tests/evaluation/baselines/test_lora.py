@@ -19,7 +19,7 @@ from novakit.evaluation.baselines.lora import (
     tune,
 )
 
-SMALL = LoraConfig(targets=SELF_ATTENTION, rank=8, steps=12, lr=5e-3)
+SMALL = LoraConfig(targets=SELF_ATTENTION, rank=8, steps=30, lr=5e-3)
 
 
 def state(pipe):
@@ -74,7 +74,7 @@ def test_the_loss_falls_and_the_pipeline_is_restored_bit_for_bit(pipe, lesson):
         losses = tune(pipe, parameters, [lesson], SMALL, 0)
         tuned = loss_at_fixed_noise(pipe, lesson)
     assert len(losses) == SMALL.steps
-    assert tuned < 0.98 * plain
+    assert tuned < 0.95 * plain
     assert_restored(pipe, before)
     assert loss_at_fixed_noise(pipe, lesson) == plain
 
