@@ -60,6 +60,9 @@ def edit(
     attention: Annotated[str | None, typer.Option(help="Attention kernel: _native_cudnn, flash, sage, ...")] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the repeated blocks.")] = False,
     tiling: Annotated[bool, typer.Option("--tiling", help="The VAE works in tiles: less memory, more time.")] = False,
+    features_cache: Annotated[
+        bool, typer.Option("--features-cache", help="Keep half as much of the source: 3 GB less, 1.5 % slower.")
+    ] = False,
     step_cache: Annotated[float, typer.Option(help="Skip steps that change less than this, e.g. 0.05.")] = 0.0,
 ) -> None:
     """Edit a video of any length: spread a few edited keyframes over the whole clip."""
@@ -67,7 +70,7 @@ def edit(
 
     options = {"steps": steps, "seed": seed, "interval": interval, "base": base, "dense": dense, "prompt": prompt}
     options |= {"download": download, "offload": offload, "attention": attention, "compile": compile_}
-    options |= {"tiling": tiling, "step_cache": step_cache}
+    options |= {"tiling": tiling, "use_cache": "features" if features_cache else True, "step_cache": step_cache}
     after = {"mask": mask, "paste_back": paste_back, "match_colour": match_colour, "frames": frames}
     edit_file(source, keyframes, out, preset=preset, **after, **options)
 
@@ -210,8 +213,12 @@ def train(
     accumulation: Annotated[int | None, typer.Option(help="Passes per update: same numbers, less memory [1].")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate [1e-4, as the paper].")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of batches, noise and noise levels [0].")] = None,
+    window: Annotated[int | None, typer.Option(help="See the source's own latent frame +- this only [all].")] = None,
     fsdp: Annotated[bool | None, typer.Option("--fsdp", help="Split the weights over the GPUs (DDP without).")] = None,
     gradient_checkpointing: Annotated[bool | None, typer.Option(help="Recompute activations [yes].")] = None,
+    keep_attention: Annotated[
+        bool | None, typer.Option("--keep-attention", help="Do not recompute attention: more memory, less time.")
+    ] = None,
     activation_offload: Annotated[
         bool | None, typer.Option("--activation-offload", help="Activations wait in CPU memory.")
     ] = None,
@@ -237,7 +244,7 @@ def train(
 
     recipe = {"steps": steps, "batch": batch, "accumulation": accumulation, "lr": lr, "seed": seed, "fsdp": fsdp}
     recipe |= {"gradient_checkpointing": gradient_checkpointing, "activation_offload": activation_offload}
-    recipe |= {"device": device, "minutes": minutes, "wandb": wandb}
+    recipe |= {"device": device, "minutes": minutes, "wandb": wandb, "keep_attention": keep_attention, "window": window}
     recipe |= {"checkpoint_every": checkpoint_every, "validate_every": validate_every}
     run = {"base": base, "dense": dense, "resume": resume, "accept_changes": accept or (), "settings": set_ or ()}
     plan = {"dry_run": dry_run, "gpu": gpu, "gpus": gpus, "price": price}

@@ -51,7 +51,8 @@ def test_edit_hands_over_everything(implementation):
     asked = {"mask": Path("m.mp4"), "preset": "nano", "steps": 4, "seed": 7, "interval": 10}
     after = {"paste_back": False, "match_colour": False, "frames": None}
     wan = {"base": None, "dense": None, "prompt": "", "download": False, "offload": "none", "attention": None}
-    assert options == {**asked, **after, **wan, "compile": False, "tiling": False, "step_cache": 0.0}
+    speed = {"compile": False, "tiling": False, "use_cache": True, "step_cache": 0.0}
+    assert options == {**asked, **after, **wan, **speed}
     assert {name: calls[1][1][name] for name in after} == dict.fromkeys(after, True) | {"frames": "120:200"}
     options = calls[2][1]
     assert (options["preset"], options["base"], options["dense"]) == ("wan-1.3b", "Wan-AI/base", "d.safetensors")
@@ -60,10 +61,11 @@ def test_edit_hands_over_everything(implementation):
 def test_edit_hands_over_how_a_large_preset_is_loaded(implementation):
     calls = implementation("novakit.editing.command", "edit_file")
     words = ("--download", "--offload", "group", "--attention", "flash", "--compile", "--tiling", "--step-cache", "0.1")
-    assert run(*EDIT, *words, "--prompt", "a red coat") == 0
+    assert run(*EDIT, *words, "--features-cache", "--prompt", "a red coat") == 0
     given = {"download": True, "offload": "group", "attention": "flash", "compile": True, "tiling": True}
     assert given.items() <= calls[0][1].items()
     assert (calls[0][1]["step_cache"], calls[0][1]["prompt"]) == (0.1, "a red coat")
+    assert calls[0][1]["use_cache"] == "features"
 
 
 def test_train_hands_over(implementation):

@@ -68,6 +68,7 @@ def edit_file(
     base: str | Path | None = None,
     dense: str | Path | None = None,
     prompt: str = "",
+    use_cache: bool | str = True,
     step_cache: float = 0.0,
     pipeline: Any = None,
     quiet: bool = False,
@@ -98,6 +99,7 @@ def edit_file(
         base: for wan-1.3b: folder, safetensors file or hub id of the published base.
         dense: for wan-1.3b: safetensors file or hub id of a trained dense branch; without it the edit is plain VACE.
         prompt: what the clip shows, for wan-1.3b; empty in the paper.
+        use_cache: how the source is kept between steps, see `NovaEditPipeline`.
         step_cache: threshold below which most of a step is skipped; 0 = never.
         pipeline: a loaded NovaEditPipeline, to edit several files; None = load the preset's.
         quiet: print nothing.
@@ -113,7 +115,7 @@ def edit_file(
     preset = get_preset(preset)
     check_numbers(seed, interval)
     steps = check_steps(steps, preset, "clip")
-    check_cache(True, step_cache)
+    check_cache(use_cache, step_cache)
     check_base_and_dense(preset, base, dense)
     out = check_out(out, {"source": source, "keyframes": keyframes, "mask": mask})
     with printed_notices(quiet):
@@ -122,7 +124,7 @@ def edit_file(
         stretch = check_frames(frames, job.info)
         earlier = None if stretch is None else check_earlier(out, job.info)
         switches = {"match_colour": match_colour, "paste_back": paste_back, "quiet": quiet}
-        switches |= {"steps": steps, "seed": seed, "prompt": prompt, "step_cache": step_cache}
+        switches |= {"steps": steps, "seed": seed, "prompt": prompt, "use_cache": use_cache, "step_cache": step_cache}
         pipeline = pipeline or _load(preset, base=base, dense=dense, **loading)
         job = replace(job, pipeline=pipeline, **switches)
         windows, post = _render(job, out, preset.num_frames, stretch, earlier)

@@ -57,6 +57,7 @@ class Work:
     window: int | None = None  # dense cross-attention: None = full, n = own latent frame +- n
     cached: bool = True  # denoising: keys and values of the source computed once per edit
     checkpointing: bool = True  # training: recompute activations block by block in the backward pass
+    keep_attention: bool = False  # training: recompute all but attention (`models.checkpointing`)
     offload: bool = False  # denoising: weights wait in CPU memory; training: kept activations do
     shards: int = 1  # training: devices over which weights, gradients and optimiser state are split (FSDP)
     text_tokens: int | None = None  # L of the prompt; None = 512 with a text encoder, 1 (the null token) without
@@ -68,6 +69,8 @@ class Work:
             raise NovaError(f"batch is {self.batch} and shards {self.shards}; both must be at least 1.")
         if self.window is not None and self.window < 0:
             raise NovaError(f"window is {self.window}; pass None (full attention) or a number of latent frames >= 0.")
+        if self.keep_attention and (self.offload or not self.checkpointing):
+            raise NovaError("keep_attention goes with checkpointing=True and offload=False; drop it or change these.")
         self.shape  # noqa: B018  checks the clip
 
     @property
@@ -94,7 +97,7 @@ def forward_cost(work: Work) -> Cost:
     """One denoising forward, without gradients.
 
     Args:
-        work: network, clip and switches; `checkpointing` and `shards` have no meaning here.
+        work: network, clip and switches; `checkpointing`, `keep_attention` and `shards` have no meaning here.
 
     Returns:
         FLOP of one forward (with a cache the source's share is not in it, see `source_cost`) and the peak of memory.
@@ -121,8 +124,9 @@ def step_cost(work: Work) -> Cost:
     Returns:
         FLOP by kind (`Flop.model` is what MFU counts) and the peak of memory on one device.
     """
-    products = step_products(work.shape, work.scheme, work.checkpointing)
-    memory = step_memory(work.shape, work.scheme, work.checkpointing, work.offload, work.shards)
+    products = step_products(work.shape, work.scheme, work.checkpointing, work.keep_attention)
+    kept = {"checkpointing": work.checkpointing, "attention_kept": work.keep_attention}
+    memory = step_memory(work.shape, work.scheme, **kept, offload=work.offload, shards=work.shards)
     return _cost(work, products, memory)
 
 

@@ -9,6 +9,7 @@ and libraries of CUDA (about 0.5 to 1 GB) and what the allocator loses between b
 from dataclasses import dataclass
 
 from novakit.models.cost_parameters import block_parameters, count_parameters, learning_float32
+from novakit.models.cost_products import KEPT_KEYS
 from novakit.models.cost_shape import Shape
 
 HALF, FULL = 2, 4  # bytes of bfloat16 and float32
@@ -63,19 +64,24 @@ def source_memory(shape: Shape, offload: bool) -> Memory:
     )
 
 
-def step_memory(shape: Shape, scheme: str, checkpointing: bool, offload: bool, shards: int) -> Memory:
+def step_memory(
+    shape: Shape, scheme: str, checkpointing: bool, attention_kept: bool, offload: bool, shards: int
+) -> Memory:
     """Peak of one training step on one device, under bfloat16 autocast.
 
     Args:
         shape: network and clip.
         scheme: "nova", "vace" or "official"; what learns is said in `cost.step_cost`.
         checkpointing: blocks keep their inputs only.
+        attention_kept: and what attention to many keys gave.
         offload: what the forward keeps for the backward pass waits in CPU memory.
         shards: devices over which weights, gradients and optimiser state are split (FSDP).
     """
     moments = (_last_forward(shape, scheme), _first_backward(shape, scheme, checkpointing))
+    results = _attention_results(shape, scheme) if attention_kept else []
     if not offload:
-        kept = kept_activations(shape, scheme, checkpointing)
+        kept = kept_activations(shape, scheme, checkpointing) + sum(results)
+        moments[1]["freed"] = moments[1].get("freed", 0) + sum(results[: _passed(shape, scheme)])
         moments = tuple(moment | {"kept for the backward pass": kept - moment.pop("freed", 0)} for moment in moments)
     worst = max(moments, key=lambda moment: sum(moment.values()))
     worst.pop("freed", None)
@@ -103,6 +109,27 @@ def kept_activations(shape: Shape, scheme: str, checkpointing: bool) -> int:
     if checkpointing:
         return (blocks + hints + 1) * values * HALF
     return blocks * frozen_block(shape, values, FULL) + hints * learning_block(shape, values)
+
+
+def _attention_results(shape: Shape, scheme: str) -> list[int]:
+    """Bytes of what each attention to many keys gave: a number for each value, and a float32 sum for each head.
+
+    In the order in which the backward pass comes to them.
+    """
+    tokens = _tokens(shape, scheme)
+    each = tokens * (shape.width * HALF + shape.width // shape.head * FULL)
+    own = each if tokens // shape.batch >= KEPT_KEYS else 0
+    if scheme == "official":
+        return [own] * shape.layers
+    if scheme == "vace":
+        return [own] * (shape.layers - 1 - min(shape.sparse_layers) + len(shape.sparse_layers))
+    term = each * sum(seen >= KEPT_KEYS for seen in shape.dense_keys) // len(shape.dense_keys)
+    return [term] + [own] * (shape.layers - 1 - min(shape.dense_layers)) + [term] * (len(shape.dense_layers) - 1)
+
+
+def _passed(shape: Shape, scheme: str) -> int:
+    """How many of these results are gone, or belong to the block at work, when the first block is run again."""
+    return {"nova": 2, "official": 1, "vace": shape.layers - min(shape.sparse_layers)}[scheme]
 
 
 def frozen_block(shape: Shape, values: int, extra: int = 0) -> int:

@@ -3,13 +3,17 @@
 A linear layer y = x W of n tokens costs 2 n in out FLOP; its backward pass holds up to two products of the same size:
 dx (when something below it learns) and dW (when W learns). An attention of q queries and k keys of width D costs
 4 q k D; its backward pass holds twice that, or once when keys and values do not learn. Gradient checkpointing runs
-the forward of a block again, up to the last thing that the backward pass needs.
+the forward of a block again, up to the last thing that the backward pass needs; attention to many keys is left out of
+it where its results are kept (`models.checkpointing`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from novakit.models.cost_shape import Shape
+
+KEPT_KEYS = 4096
+"""Keys from which on `keep_attention` keeps: 2 FLOP per key and kept byte. The prompt (512 keys) runs again."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,16 @@ class Gradients:
     self_learns: bool = False  # q, k, v, o of the self-attention learn
     all_learns: bool = False  # every weight learns
     checkpointing: bool = False
+    attention_kept: bool = False  # with checkpointing: what attention to many keys gave
 
     @property
     def any(self) -> bool:
         """False: nothing in it or below it learns, so it has no backward pass."""
         return self.passes or self.self_learns or self.all_learns
+
+    def again(self, keys: int = 0) -> bool:
+        """Is a product run again in the backward pass, an attention to so many `keys`?"""
+        return self.checkpointing and self.any and not (self.attention_kept and keys >= KEPT_KEYS)
 
 
 NONE = Gradients()
@@ -78,18 +87,20 @@ def block(shape: Shape, tokens: int, gradients: Gradients = NONE) -> list[Produc
     d, n, m = shape.width, shape.batch * tokens, shape.batch * shape.text
     whole, own = int(gradients.all_learns), int(gradients.all_learns or gradients.self_learns)
     below, there = int(gradients.passes), int(gradients.any)  # `there`: behind q, k, v a gradient always flows
-    again = gradients.checkpointing and gradients.any
 
     def linear(rows: int, inputs: int, outputs: int, backward: int) -> Product:
-        return Product(2 * rows * inputs * outputs, backward, again)
+        return Product(2 * rows * inputs * outputs, backward, gradients.again())
+
+    def attend(keys: int, backward: int) -> Product:
+        return Product(4 * n * keys * d, backward, gradients.again(keys), attention=True)
 
     return [
         *[linear(n, d, d, below + own)] * 3,  # q, k, v of the self-attention
-        Product(4 * n * tokens * d, 2 * there, again, attention=True),
+        attend(tokens, 2 * there),
         linear(n, d, d, there + own),
         linear(n, d, d, there + whole),  # q of the text cross-attention
         *[linear(m, d, d, whole)] * 2,  # k, v: below them is only the prompt
-        Product(4 * n * shape.text * d, there + whole, again, attention=True),
+        attend(shape.text, there + whole),
         linear(n, d, d, there + whole),
         linear(n, d, shape.hidden, there + whole),
         linear(n, shape.hidden, d, there + whole),
@@ -110,23 +121,24 @@ def head(shape: Shape, learns: bool) -> Product:
     return Product(2 * shape.batch * shape.tokens * shape.width * shape.patch * shape.channels, int(learns))
 
 
-def sparse(shape: Shape, learns: bool = False, checkpointing: bool = False) -> list[Product]:
+def sparse(shape: Shape, gradients: Gradients = NONE) -> list[Product]:
     """All VACE blocks, with the projections of control and hints."""
     n, d = shape.batch * shape.tokens, shape.width
-    gradients = Gradients(passes=learns, all_learns=learns, checkpointing=checkpointing)
+    learns = gradients.all_learns
     blocks = block(shape, shape.tokens, gradients) * len(shape.sparse_layers)
     hints = [Product(2 * n * d * d, 2 * learns)] * len(shape.sparse_layers)  # a block's last product: not run again
-    into = Product(2 * n * d * d, int(learns), learns and checkpointing)
+    into = Product(2 * n * d * d, int(learns), gradients.again())
     return [Product(2 * n * shape.patch * shape.control_channels * d), into, *blocks, *hints]
 
 
-def dense(shape: Shape, learns: bool = False, checkpointing: bool = False, keys: bool = True, queries: bool = True):
+def dense(shape: Shape, gradients: Gradients = NONE, keys: bool = True, queries: bool = True) -> list[Product]:
     """The dense cross-attention of every layer: keys and values, and what reads them."""
-    n, d, again = shape.batch * shape.tokens, shape.width, learns and checkpointing
-    linear = Product(2 * n * d * d, 2 * learns, again)
-    read = Product(4 * shape.batch * shape.dense_pairs * d, 2 * learns, again, attention=True)
-    out = Product(2 * n * d * d, 2 * learns)  # its last product: not run again
-    return ([linear] * 2 * keys + [linear, read, out] * queries) * len(shape.dense_layers)
+    n, d, twice = shape.batch * shape.tokens, shape.width, 2 * gradients.all_learns
+    linear = Product(2 * n * d * d, twice, gradients.again())
+    frame = 4 * shape.batch * shape.frame * d  # FLOP of one key for the queries of a latent frame
+    read = [Product(frame * seen, twice, gradients.again(seen), attention=True) for seen in shape.dense_keys]
+    out = Product(2 * n * d * d, twice)  # its last product: not run again
+    return ([linear] * 2 * keys + [linear, *read, out] * queries) * len(shape.dense_layers)
 
 
 def source_products(shape: Shape) -> dict[str, list[Product]]:
@@ -150,20 +162,23 @@ def forward_products(shape: Shape, scheme: str, cached: bool) -> dict[str, list[
     return {**parts, **before, "dense": dense(shape, keys=False)}
 
 
-def step_products(shape: Shape, scheme: str, checkpointing: bool) -> dict[str, list[Product]]:
+def step_products(
+    shape: Shape, scheme: str, checkpointing: bool, attention_kept: bool = False
+) -> dict[str, list[Product]]:
     """One training step, by part; the weights that learn are those of `cost.step_cost`."""
     tokens = shape.joined_tokens if scheme == "official" else shape.tokens
     first = {"nova": min(shape.dense_layers), "vace": min(shape.sparse_layers), "official": 0}[scheme]
-    own = scheme == "official"
+    own, how = scheme == "official", {"checkpointing": checkpointing, "attention_kept": attention_kept}
+    learning = Gradients(passes=True, all_learns=True, **how)
     blocks = []
     for layer in range(shape.layers):  # blocks above the first thing that learns pass a gradient on
-        gradients = Gradients(passes=layer > first, self_learns=own, checkpointing=checkpointing)
+        gradients = Gradients(passes=layer > first, self_learns=own, **how)
         blocks += block(shape, tokens, gradients)
     parts = {"main": [*embedding(shape, tokens), *blocks, head(shape, True)]}
     if own:
         return parts
-    parts["sparse"] = sparse(shape, scheme == "vace", checkpointing)
+    parts["sparse"] = sparse(shape, learning if scheme == "vace" else NONE)
     if scheme == "vace":
         return parts
     replica = source_products(shape)["replica"]
-    return {**parts, "replica": replica, "dense": dense(shape, True, checkpointing)}
+    return {**parts, "replica": replica, "dense": dense(shape, learning)}

@@ -88,13 +88,13 @@ class Shape:
         return (2 * self.grid[0] + self.cues) * self.frame
 
     @property
-    def dense_pairs(self) -> int:
-        """(query, key) pairs of one dense cross-attention and one clip."""
+    def dense_keys(self) -> list[int]:
+        """Keys that a main token of each latent frame sees in a dense cross-attention."""
         frames = self.grid[0]
         if self.window is None or self.window >= frames - 1:
-            return self.tokens**2
+            return [self.tokens] * frames
         seen = (min(frames, j + self.window + 1) - max(0, j - self.window) for j in range(frames))
-        return sum(seen) * self.frame**2
+        return [count * self.frame for count in seen]
 
 
 def _grid(preset: Preset, clip: tuple[int, int, int]) -> tuple[int, int, int]:

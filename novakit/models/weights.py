@@ -52,11 +52,14 @@ def save_dense(model: NovaTransformer3DModel, path: str | Path, dtype: torch.dty
 def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransformer3DModel:
     """Read a file of `save_dense` into the model's dense branch; every key must be there.
 
+    The model reads the source as the file was trained to: `dense_window` and `dense_timestep` become the file's. They
+    shape no weight, so `register_to_config` may change them afterwards.
+
     Raises:
         NovaError: missing, corrupt, not a dense file, made for another base or with other dense options.
     """
     tensors, about = _read_dense(Path(path))
-    if about.get("format") != FORMAT:
+    if about.get("format") != FORMAT or not about.keys() >= set(DENSE_OPTIONS):
         raise NovaError(f"{path} is no dense branch of novakit (format {about.get('format')!r}). Pass one.")
     if about.get("base") != fingerprint_of(model.base):
         raise NovaError(
@@ -68,7 +71,7 @@ def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransform
             f"{path} was trained on a base of this config with other weights than these. Load the base that "
             "it was trained on, or another dense file."
         )
-    for key in ("dense_layers", "dense_injection"):
+    for key in ("dense_layers", "dense_injection"):  # without these the weights are others
         if _canonical(model, key, about.get(key)) != _canonical(model, key, model.config[key]):
             raise NovaError(
                 f"{path} has {key}={about.get(key)}, the model {model.config[key]}. Build it with the former."
@@ -81,6 +84,7 @@ def load_dense(model: NovaTransformer3DModel, path: str | Path) -> NovaTransform
         raise NovaError(f"{path} does not fit this dense branch; first keys that differ: {wrong[:3]}. Save it again.")
     check_finite(tensors.items(), Path(path), "Fetch or train it again.")
     model.dense_branch.load_state_dict(tensors)
+    model.register_to_config(**{key: about[key] for key in ("dense_window", "dense_timestep")})
     return model
 
 

@@ -14,6 +14,7 @@ FREE_KEYS = (
     "minutes",
     "keep",
     "gradient_checkpointing",
+    "keep_attention",
     "background_checkpoints",
     "cuda_graphs",
 )
@@ -34,6 +35,7 @@ class TrainConfig:
     ema: float = 0.0  # decay of the averaged copy of the weights; 0 keeps none
     precision: str = "bf16"  # "bf16" = autocast of the forward pass (weights stay float32), "fp32" = none
     gradient_checkpointing: bool = False  # recompute activations in the backward pass: less memory, same numbers
+    keep_attention: bool = False  # with gradient_checkpointing: all but attention, which costs most to run again
     cuda_graphs: bool = False  # forward and backward recorded once and replayed; for small nets on a GPU
     accumulate: int = 1  # batches whose gradients are averaged in one update
     checkpoint_every: int = 200  # updates between checkpoints
@@ -62,6 +64,8 @@ class TrainConfig:
             raise NovaError(f"TrainConfig.ema is {self.ema!r}; pass 0 (off) or a decay such as 0.999.")
         if self.cuda_graphs and (self.accumulate > 1 or self.gradient_checkpointing):
             raise NovaError("cuda_graphs go with accumulate=1 and without gradient_checkpointing; drop one of them.")
+        if self.keep_attention and not self.gradient_checkpointing:
+            raise NovaError("keep_attention says what gradient_checkpointing keeps; switch that on too, or drop it.")
         if self.minutes is not None and not self.minutes > 0:
             raise NovaError(f"TrainConfig.minutes is {self.minutes!r}; pass a number above 0, or None.")
 

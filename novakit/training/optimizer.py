@@ -31,10 +31,3 @@ def check_parameters(parameters: dict[str, nn.Parameter]) -> None:
                 f"weight {name!r} learns but is {weight.dtype}; small updates would be lost. Convert it with "
                 '.float(); precision="bf16" only casts inside the forward pass.'
             )
-
-
-def checkpoint_gradients(module: nn.Module) -> None:
-    """Recompute activations in the backward pass, or say that this module cannot."""
-    if not hasattr(module, "enable_gradient_checkpointing"):
-        raise NovaError(f"{type(module).__name__} cannot checkpoint gradients; set it to False.")
-    module.enable_gradient_checkpointing()

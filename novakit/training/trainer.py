@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from novakit.errors import NovaError
 from novakit.files import atomic_write_json, require_writable_folder
+from novakit.models.checkpointing import checkpoint_gradients
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, write_checkpoint, write_weights
 from novakit.training.config import TrainConfig, better_score, check_same_run, check_same_settings, learning_rate
 from novakit.training.distributed.logs import open_log
@@ -26,7 +27,7 @@ from novakit.training.distributed.processes import Processes, mean_of
 from novakit.training.distributed.sharding import whole
 from novakit.training.ema import WeightAverage, trainable_parameters
 from novakit.training.graphs import StepGraphs
-from novakit.training.optimizer import check_parameters, checkpoint_gradients, make_optimizer
+from novakit.training.optimizer import check_parameters, make_optimizer
 from novakit.training.run_folder import RunLock, RunLog, StopSignals, write_clips
 from novakit.training.state import (
     TrainingState,
@@ -49,7 +50,7 @@ class Trainer:
         self.task, self.config = task, config
         self.folder, self.processes = Path(folder), processes or Processes()
         if config.gradient_checkpointing:
-            checkpoint_gradients(task.module)
+            checkpoint_gradients(task.module, config.keep_attention)
         self.frozen = frozen_fingerprint(task.module)
         self.processes.wrap(task)
         self.writer = CheckpointWriter(config.background_checkpoints)

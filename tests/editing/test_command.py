@@ -37,6 +37,18 @@ def test_size_fps_and_length_come_back(source, pipe, tmp_path, capsys):
     assert "9 frames 96x64 at 12 fps; NOVA, 1 steps" in printed and "float32" in printed
 
 
+def test_how_the_source_is_kept_reaches_the_pipeline(source, pipe, tmp_path, monkeypatch):
+    seen = []
+    read = type(pipe.transformer).encode_source
+    spy = lambda model, *given: (seen.append(given[2]), read(model, *given))[1]  # noqa: E731
+    monkeypatch.setattr(type(pipe.transformer), "encode_source", spy)
+    for number, way in enumerate((True, "features")):
+        run(source, make_keyframes(tmp_path / f"k{number}"), tmp_path / f"{number}.mp4", pipe, use_cache=way)
+    assert seen == [False, True]
+    with pytest.raises(NovaError, match="use_cache is 'half'"):
+        run(source, make_keyframes(tmp_path / "k"), tmp_path / "n.mp4", pipe, use_cache="half")
+
+
 def test_the_same_seed_gives_the_same_edit(source, pipe, tmp_path):
     keyframes = make_keyframes(tmp_path / "k")
     files = [tmp_path / f"{name}.mp4" for name in "abc"]

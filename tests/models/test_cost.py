@@ -1,6 +1,7 @@
 """The counted cost is the cost of the code that runs: to the parameter, to the FLOP, and to a few percent of memory."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ from live_memory import LiveMemory, in_half_precision
 from nova_tiny import BASE, VAE
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from novakit.errors import NovaError
 from novakit.evaluation.benchmark.gpu_schemes import OfficialScheme, PlainVace
-from novakit.models import build_transformer, freeze_base
+from novakit.models import build_transformer, checkpointing, cost_products, freeze_base
+from novakit.models.checkpointing import checkpoint_gradients
 from novakit.models.cost import Work, forward_cost, source_cost, step_cost
 from novakit.presets import DENSE, WAN_1_3B, Preset
 
@@ -21,6 +23,7 @@ PATCHED = replace(TINY, transformer={**BASE, "patch_size": [1, 2, 2], "cross_att
 PARTIAL = replace(TINY, dense={**DENSE, "dense_layers": [1, 2], "dense_window": 1})
 PRESETS = {"tiny": TINY, "patched": PATCHED, "partial": PARTIAL}
 FULL = WAN_1_3B
+ATEN = torch.ops.aten
 SHORT = replace(FULL, transformer={**FULL.transformer, "num_layers": 4, "vace_layers": [0, 2]})
 
 
@@ -29,12 +32,10 @@ def network(work: Work) -> torch.nn.Module:
     model = build_transformer(work.preset, **({} if work.window is None else {"dense_window": work.window}))
     if work.scheme == "nova":
         freeze_base(model)
-        if work.checkpointing:
-            model.enable_gradient_checkpointing()
-        return model
-    model = {"vace": PlainVace, "official": OfficialScheme}[work.scheme](model.base)
+    else:
+        model = {"vace": PlainVace, "official": OfficialScheme}[work.scheme](model.base)
     if work.checkpointing:
-        model.checkpoint_gradients()
+        checkpoint_gradients(model, work.keep_attention)
     return model
 
 
@@ -55,6 +56,19 @@ def call(work: Work, model: torch.nn.Module, dtype: torch.dtype = torch.float32)
     if work.cached:
         return model(*given, dense_cache=model.encode_source(latents, text), return_dict=False)[0]
     return model(*given, source_latents=latents, return_dict=False)[0]
+
+
+def counted_with_kernels(function) -> int:
+    """The same with the CPU's fused kernel, whose backward pass computes the scores anew."""
+    mapping = {
+        ATEN._scaled_dot_product_flash_attention_for_cpu: lambda *given, **_: sdpa_flop_count(*given[:3]),
+        ATEN._scaled_dot_product_flash_attention_for_cpu_backward: (
+            lambda *given, **_: sdpa_backward_flop_count(*given[:4])
+        ),
+    }
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        function()
+    return counter.get_total_flops()
 
 
 def counted(function) -> int:
@@ -101,6 +115,20 @@ def test_a_training_step_is_counted_to_the_flop(preset, checkpointing, options):
     flop = step_cost(work).flop
     assert flop.model + flop.recompute == found
     assert (flop.recompute > 0) == checkpointing
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("options", [{"scheme": "vace"}, {"scheme": "official"}, {}, {"window": 0}])
+def test_a_step_that_keeps_what_attention_gave_is_counted_to_the_flop(preset, options, monkeypatch):
+    keys = 10  # a latent frame has 24 tokens, or 6; the prompt has 1
+    monkeypatch.setattr(cost_products, "KEPT_KEYS", keys)
+    monkeypatch.setattr(checkpointing, "keep_attention", partial(checkpointing.keep_attention, least=keys))
+    work = Work(PRESETS[preset], batch=2, cached=False, keep_attention=True, **options)
+    model = network(work).train()
+    found = counted_with_kernels(lambda: call(work, model).sum().backward())
+    flop, whole = step_cost(work).flop, step_cost(replace(work, keep_attention=False)).flop
+    assert flop.executed == found
+    assert 0 < flop.recompute < whole.recompute and flop.model == whole.model
 
 
 def test_a_wrong_formula_would_be_seen():
@@ -165,6 +193,9 @@ def test_memory_of_a_forward(options):
 
 TRAINING = [
     {},
+    {"keep_attention": True},
+    {"scheme": "official", "keep_attention": True},
+    {"scheme": "vace", "keep_attention": True},
     {"checkpointing": False},
     {"scheme": "official"},
     {"scheme": "official", "checkpointing": False},
@@ -219,7 +250,7 @@ def test_switches_change_memory_the_right_way():
     def total(**options) -> int:
         return step_cost(Work(**options)).memory.total
 
-    assert total(checkpointing=False) > 100e9 > 40e9 > total() > total(offload=True)
+    assert total(checkpointing=False) > 100e9 > 40e9 > total(keep_attention=True) > total() > total(offload=True)
     assert total(batch=2) > total() > total(shards=8)
     assert forward_cost(Work(offload=True)).memory.total < 12e9 < forward_cost(Work()).memory.total < 24e9
 
@@ -239,6 +270,8 @@ def test_only_the_official_scheme_pays_for_keyframes():
         ({"width": 840}, "multiple of 16"),
         ({"batch": 0}, "at least 1"),
         ({"window": -1}, "full attention"),
+        ({"keep_attention": True, "checkpointing": False}, "checkpointing=True"),
+        ({"keep_attention": True, "offload": True}, "offload=False"),
         ({"preset": "giant"}, "nano, wan-1.3b"),
         ({"preset": replace(TINY, dense={**DENSE, "dense_injection": "add"})}, "dense_injection"),
     ],

@@ -104,6 +104,17 @@ def test_dense_layers_none_is_the_list_of_all(tmp_path):
     assert load_dense(tiny_nova(trained=False), path).is_nova
 
 
+@pytest.mark.parametrize("trained", [{"dense_window": 0}, {"dense_timestep": "shared"}, {}])
+@pytest.mark.parametrize("built", [{"dense_window": 1, "dense_timestep": "shared"}, {}])
+def test_the_source_is_read_as_the_file_was_trained_to(tmp_path, trained, built):
+    first = tiny_nova(seed=3, **trained)
+    path = save_dense(first, tmp_path / "dense.safetensors")
+    model = load_dense(tiny_nova(seed=3, trained=False, **built), path)
+    for key in ("dense_window", "dense_timestep"):
+        assert model.config[key] == first.config[key]
+    assert torch.equal(answer(model), answer(first))
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 import novakit
 from novakit.errors import NovaError, NovaNotice
 from novakit.models import learn_only
+from novakit.models.checkpointing import keep_attention
 from novakit.models.weights import load_dense, save_dense
 from novakit.training import checkpoint, flow_matching_loss
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, list_checkpoints
@@ -81,9 +82,23 @@ def test_gradient_checkpointing_covers_main_vace_and_dense_blocks(tmp_path, monk
             return run(function, *inputs)
 
         model._gradient_checkpointing_func = noted
-        monkeypatch.setattr(model, "enable_gradient_checkpointing", lambda: None)
+        monkeypatch.setattr(model, "enable_gradient_checkpointing", lambda _how: None)
         toy_run(tmp_path / learn, model=model, learn=learn, steps=1)
         assert wanted <= seen
+
+
+def test_frame_local_attention_is_trained_and_stays_with_the_weights(tmp_path, short):
+    local = toy_run(tmp_path, window=0, **SHORT)
+    assert losses(local.folder) != losses(short[1])
+    assert load_dense(toy_model(double=False), tmp_path / "dense.safetensors").config.dense_window == 0
+    with pytest.raises(NovaError, match="the task's 'window' was 0 in the checkpoint and is now None"):
+        toy_run(tmp_path, **SHORT)
+
+
+def test_keeping_what_attention_gave_changes_no_number(tmp_path, short):
+    kept = toy_run(tmp_path, keep_attention=True, **SHORT)
+    assert kept.task.module._gradient_checkpointing_func is keep_attention
+    assert losses(kept.folder) == losses(short[1])
 
 
 def test_activation_offload_changes_no_number_and_moves_block_inputs(tmp_path, short, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 
 from novakit.errors import NovaError
 from novakit.models.cost import Work, step_cost
-from novakit.training.full_size.plan import GPUS, SHEET_SHARE, Gpu, plan
+from novakit.training.full_size.gpus import GPUS, Gpu
+from novakit.training.full_size.plan import SHEET_SHARE, plan
 
 
 def test_the_papers_run_on_one_h200():
@@ -45,6 +46,11 @@ def test_splitting_saves_the_learning_state_but_not_the_activations():
         ({"gpu": "h100", "batch": 4, "checkpointing": False}, r"checkpointing=True \(.*\) and batch=1, accumulate=4"),
         ({"gpu": "rtx5090", "gpus": 8}, r"fits with sharding='fsdp' \(--fsdp\): "),
         ({"gpu": "rtx4090"}, r"fits with offload=True \(--activation-offload\): .* GB of CPU memory"),
+        (
+            {"gpu": "h100", "batch": 3, "keep_attention": True},
+            r"keep_attention=False \(no --keep-attention\): ",
+        ),
+        ({"gpu": "rtx4090", "keep_attention": True}, r"keep_attention=False \(.*\) and offload=True"),
         ({"gpu": "rtx3090", "frames": 161}, "fits on h100"),
         ({"gpu": "h200", "frames": 1601}, "fewer frames"),
     ],
@@ -54,6 +60,13 @@ def test_what_does_not_fit_says_what_would(given, said):
     assert not made.fits and "DOES NOT FIT" in str(made)
     with pytest.raises(NovaError, match=said):
         made.require_fit()
+
+
+def test_keeping_what_attention_gave_buys_time_with_memory():
+    plain, kept, all_kept = plan(), plan(keep_attention=True), plan(checkpointing=False)
+    assert plain.memory < kept.memory < 40e9 < all_kept.memory
+    assert plain.hours > kept.hours > all_kept.hours and kept.hours / plain.hours == pytest.approx(0.845, abs=0.001)
+    assert "checkpointing of all but attention" in str(kept)
 
 
 def test_the_advice_is_true():

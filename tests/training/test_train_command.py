@@ -71,6 +71,8 @@ def test_dry_run_allocates_and_loads_nothing(monkeypatch):
         ({"preset": "wan-1.3b", "dry_run": True, "gpus": 3}, "cannot be divided among 3 processes"),
         ({"preset": "wan-1.3b", "dry_run": True, "settings": ["learn=main"]}, "counts learn=dense in bf16"),
         ({"lr": -1}, "lr is -1; it must be at least 0"),
+        ({"window": -1}, "window is -1; pass a number of latent frames >= 0"),
+        ({"keep_attention": True, "activation_offload": True}, "keep_attention keeps results on the GPU"),
         ({}, "--out is missing"),
     ],
 )
@@ -85,7 +87,7 @@ def test_impossible_options(given, said):
 def test_every_field_of_the_recipe_can_be_set():
     """By an option or as a setting; both give the same recipe."""
     other = {"schedule": "constant", "weighting": "epsilon", "precision": "fp32", "learn": "main", "device": "cpu"}
-    other |= {"minutes": 7.0, "wandb": "project", "ema": 0.9, "keep": 3}
+    other |= {"minutes": 7.0, "wandb": "project", "ema": 0.9, "keep": 3, "window": 2}
     for field in fields(Recipe):
         value = getattr(Recipe(), field.name)
         changed = other.get(field.name)

@@ -95,6 +95,7 @@ def test_schedule_agrees_with_torch():
         ({"lr": float("nan")}, "lr is nan"),
         ({"ema": 1.0}, "ema is 1.0"),
         ({"minutes": 0}, "minutes is 0"),
+        ({"keep_attention": True}, "keep_attention says what gradient_checkpointing keeps"),
     ],
 )
 def test_bad_settings(values, message):

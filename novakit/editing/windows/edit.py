@@ -37,6 +37,7 @@ class EditJob:
     steps: int | None = None  # denoising steps; None = the preset's
     seed: int = 0  # of the starting noise
     prompt: str = ""  # for presets with a text encoder
+    use_cache: bool | str = True  # as in NovaEditPipeline; the frames are the same
     step_cache: float = 0.0  # threshold of the step cache; 0 = every step is computed
     match_colour: bool = False
     paste_back: bool = False
@@ -143,6 +144,7 @@ def _latents(job: EditJob, window: Window, source: Tensor, store: WindowStore | 
     latents = store.get(window.start, key) if store else None
     if latents is None:
         options = {"num_inference_steps": job.steps, "prompt": job.prompt, "step_cache": job.step_cache}
+        options["use_cache"] = job.use_cache
         latents = job.pipeline(source[None], keyframes, latents=noise, output_type="latent", **options).frames
         if store:
             store.put(window.start, key, latents)

@@ -24,6 +24,8 @@ from novakit.presets import get_preset
 Numbers = dict[str, float]
 TRAINED = ("official", "cached", "local", "vace")
 """In training "naive" and "cached" are one: every step has another source, so there is nothing to keep."""
+KEPT = ("cached", "official", "local")
+"""Trained once more without running attention again."""
 COMPILED = ("official", "cached", "local", "vace")
 
 TARGETS = {
@@ -33,6 +35,8 @@ TARGETS = {
     "ratio.train.local": Target("the same, frame-local", "x faster", 3.0, True),
     "forward.cached.mfu": Target("MFU of the forward, cached", "of matmul", 0.55, True),
     "train.cached.mfu": Target("MFU of the training step, full attention", "of matmul", 0.45, True),
+    "kept.cached.mfu": Target("MFU of the training step, attention's results kept", "of matmul", 0.45, True),
+    "kept.cached.memory_gb": Target("peak memory of that step, batch 1", "GB", 40.0),
     "edit.cached.memory_gb": Target("peak memory of an edit, cached", "GB", 24.0),
     "offload.group.memory_gb": Target("peak memory of an edit, offload=group, tiles, features kept", "GB", 12.0),
     "train.cached.memory_gb": Target("peak memory of a training step, batch 1", "GB", 40.0),
@@ -92,6 +96,8 @@ class GpuSuite:
         forward, training = gpu_measure.measure_forward, gpu_measure.measure_training
         take += [(f"forward.{name}", partial(forward, name=name)) for name in SCHEMES]
         take += [(f"train.{name}", partial(training, name=name)) for name in TRAINED]
+        kept = partial(training, attention_kept=True)
+        take += [(f"kept.{name}", partial(kept, name=name)) for name in KEPT]
         take += [("edit.cached", partial(gpu_edit.measure_edit, name="cached"))]
         take += [("offload.group", partial(measure_offload, offload="group"))]
         take += [(f"compiled.{name}", partial(forward, name=name, compiled=True)) for name in COMPILED]
@@ -152,7 +158,7 @@ class GpuSuite:
 def ratios(_setup: Setup, known: Numbers) -> Numbers:
     """How many times faster than the official scheme each scheme is, in one run on one card."""
     found = {}
-    for kind in ("forward", "train", "edit", "compiled"):
+    for kind in ("forward", "train", "kept", "edit", "compiled"):
         official = known.get(f"{kind}.official.seconds")
         for name in SCHEMES:
             seconds = known.get(f"{kind}.{name}.seconds")
@@ -166,8 +172,8 @@ def code_digest() -> str:
     root = Path(__file__).parents[2]
     parts = [root / "models", root / "editing", root / "training", Path(__file__).parent]
     digest = hashlib.sha256()
-    for path in sorted(path for part in parts for path in part.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted(path for part in parts for path in part.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 

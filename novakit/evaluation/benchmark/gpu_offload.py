@@ -9,9 +9,7 @@ from novakit.presets import get_preset
 
 
 def measure_offload(setup: Setup, known: Numbers, offload: str) -> Numbers:
-    """Seconds and peak memory of an edit with the switches that a small card needs.
-
-    Switches: `offload`, the VAE in tiles, features kept in the place of keys and values (half as much).
+    """Seconds and peak memory of `novakit edit --offload OFFLOAD --tiling --features-cache`, for a small card.
 
     Args:
         setup: preset, device and number of steps.
@@ -23,6 +21,7 @@ def measure_offload(setup: Setup, known: Numbers, offload: str) -> Numbers:
     """
     import torch
 
+    from novakit.editing.base_parts import decode_in
     from novakit.editing.pipeline import NovaEditPipeline
     from novakit.editing.running import Running
     from novakit.models import build_scheduler
@@ -30,7 +29,7 @@ def measure_offload(setup: Setup, known: Numbers, offload: str) -> Numbers:
     network, preset = build_network(setup, "cached").cpu(), get_preset(setup.preset)
     attention = quickest_attention(known)
     how = Running(offload, None if attention == "native" else attention, tiling=True)
-    parts = {"vae": random_vae(setup).to("cpu", torch.bfloat16), "transformer": network}
+    parts = {"vae": decode_in(random_vae(setup).cpu(), torch.bfloat16), "transformer": network}
     pipe = NovaEditPipeline(**parts, scheduler=build_scheduler(preset))
     pipe = how.apply(pipe, torch.device(setup.device))
     clip = random_clip(setup).cpu()

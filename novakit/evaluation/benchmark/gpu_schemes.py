@@ -4,6 +4,9 @@
 runs each of them.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
 from torch import Tensor, nn
@@ -30,9 +33,9 @@ class PlainVace(nn.Module):
         """Precision of the weights."""
         return self.base.patch_embedding.weight.dtype
 
-    def checkpoint_gradients(self) -> None:
-        """Recompute blocks in the backward pass."""
-        self.base.enable_gradient_checkpointing()
+    def enable_gradient_checkpointing(self, how: Callable | None = None) -> None:
+        """Recompute blocks in the backward pass, as diffusers' models do."""
+        self.base.enable_gradient_checkpointing(how)
 
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor, control: Tensor, **_others) -> tuple[Tensor]:
         """Velocity (B, Z, t, h, w), in a tuple."""
@@ -54,7 +57,7 @@ class OfficialScheme(nn.Module):
 
     def __init__(self, base: WanVACETransformer3DModel) -> None:
         super().__init__()
-        self.base, self.checkpointing = base, False
+        self.base, self.checkpointing = base, None
         self.requires_grad_(False)
         for block in base.blocks:
             block.attn1.requires_grad_(True)
@@ -64,9 +67,9 @@ class OfficialScheme(nn.Module):
         """Precision of the weights."""
         return self.base.patch_embedding.weight.dtype
 
-    def checkpoint_gradients(self) -> None:
-        """Recompute blocks in the backward pass."""
-        self.checkpointing = True
+    def enable_gradient_checkpointing(self, how: Callable | None = None) -> None:
+        """Recompute blocks in the backward pass, as diffusers' models do."""
+        self.checkpointing = how or partial(checkpoint, use_reentrant=False)
 
     def forward(
         self, latents: Tensor, timestep: Tensor, text: Tensor, control: Tensor, source_latents: Tensor, **_others
@@ -83,7 +86,7 @@ class OfficialScheme(nn.Module):
 
     def _run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
+            return self.checkpointing(block, *inputs)
         return block(*inputs)
 
     def _grid(self, latents: Tensor) -> tuple[int, int, int]:

@@ -40,20 +40,21 @@ class Setup:
     matmul: int = 8192  # side of the matrix product that says what the card really reaches
     compiler: str = "inductor"  # of regional compilation
 
-    def work(self, name: str):
+    def work(self, name: str, **switches: bool):
         """The counted side of a scheme."""
         from novakit.models.cost import Work
 
-        return Work(self.preset, **SCHEMES[name])
+        return Work(self.preset, **SCHEMES[name], **switches)
 
 
-def build_network(setup: Setup, name: str, learning: bool = False) -> nn.Module:
+def build_network(setup: Setup, name: str, learning: bool = False, attention_kept: bool = False) -> nn.Module:
     """The network of a scheme with random weights, as `from_pretrained` and training hold it.
 
     Args:
         setup: preset and device.
         name: one of SCHEMES.
         learning: gradients, checkpointing, learning weights in float32; else everything frozen.
+        attention_kept: see `novakit.models.checkpointing`.
 
     Returns:
         A module that is called as `gpu_schemes` says.
@@ -62,6 +63,7 @@ def build_network(setup: Setup, name: str, learning: bool = False) -> nn.Module:
 
     from novakit.evaluation.benchmark.gpu_schemes import OfficialScheme, PlainVace
     from novakit.models import build_transformer, freeze_base
+    from novakit.models.checkpointing import checkpoint_gradients
 
     work = setup.work(name)
     torch.manual_seed(0)
@@ -78,7 +80,7 @@ def build_network(setup: Setup, name: str, learning: bool = False) -> nn.Module:
         del model.base.vace_blocks, model.base.vace_patch_embedding
     if not learning:
         return _halve(network, model).requires_grad_(False).eval()
-    model.enable_gradient_checkpointing() if work.scheme == "nova" else network.checkpoint_gradients()
+    checkpoint_gradients(network, attention_kept)
     return _halve(network, model, skip_learning=True).train()
 
 

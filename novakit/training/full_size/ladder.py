@@ -1,6 +1,6 @@
 """When memory runs out, step down: recompute more, then hold fewer clips at a time. The update stays the same.
 
-    gradient checkpointing, where it is off           the same numbers, more time
+    gradient checkpointing of all, where some is off  the same numbers, more time
     half the clips in a pass, twice as many passes    the same batch; gradients equal but for rounding
     ... until a pass holds one clip: then the run ends, and says so
 
@@ -23,8 +23,8 @@ import torch
 
 from novakit.editing.inputs import notice
 from novakit.errors import NovaError
+from novakit.models.checkpointing import checkpoint_gradients
 from novakit.training.distributed.processes import Processes
-from novakit.training.optimizer import checkpoint_gradients
 from novakit.training.trainer import Trainer
 
 T = TypeVar("T")
@@ -91,9 +91,9 @@ class LadderTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         clear_device_cache(garbage_collection=True)
         clips = len(self.task.share.rows(self.processes, 0))
-        if not self.config.gradient_checkpointing:
+        if self.config.keep_attention or not self.config.gradient_checkpointing:
             checkpoint_gradients(self.task.module)
-            self.config = replace(self.config, gradient_checkpointing=True)
+            self.config = replace(self.config, gradient_checkpointing=True, keep_attention=False)
         elif clips > 1:
             self.config = replace(self.config, accumulate=self.config.accumulate * smallest_divisor(clips))
             self.task.divide(self.config.accumulate)

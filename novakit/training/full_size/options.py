@@ -16,7 +16,8 @@ from novakit.errors import NovaError, NovaNotice
 from novakit.presets import Preset
 from novakit.training.distributed.processes import Processes
 from novakit.training.distributed.task import Share
-from novakit.training.full_size.plan import Gpu, Plan, plan
+from novakit.training.full_size.gpus import Gpu
+from novakit.training.full_size.plan import Plan, plan
 from novakit.training.full_size.train import Recipe
 
 
@@ -76,7 +77,8 @@ def plan_run(
     several = Processes()
     several.count = gpus
     clips = len(Share(recipe.batch, recipe.accumulation).rows(several, 0))
-    switches = {"checkpointing": recipe.gradient_checkpointing, "offload": recipe.activation_offload}
+    switches = {"checkpointing": recipe.gradient_checkpointing, "keep_attention": recipe.keep_attention}
+    switches |= {"offload": recipe.activation_offload, "window": recipe.window}
     return plan(
         preset,
         gpus,

@@ -7,39 +7,13 @@ which is an argument and is printed: no MFU, which is of what a matrix product r
 Source: ours; 8,000 steps are the paper's, whose batch size and number of GPUs are not public.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from novakit.errors import NovaError
 from novakit.models.cost import Cost, Work, step_cost
 from novakit.presets import Preset, get_preset
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A device as its maker sells it."""
-
-    name: str
-    tflops: float  # dense bfloat16 matrix products with float32 sums, 10^12 FLOP/s
-    memory: float  # GB (10^9 bytes)
-
-
-# Makers' data sheets and architecture white papers. Where a sheet states the rate "with sparsity", half of it is here.
-GPUS = {
-    "h200": Gpu("H200 SXM", 989.4, 141),  # NVIDIA H200 data sheet: 1,979 with sparsity, 141 GB
-    "h100": Gpu("H100 SXM", 989.4, 80),  # NVIDIA H100 data sheet: 1,979 with sparsity, 80 GB
-    "h100-pcie": Gpu("H100 PCIe", 756, 80),  # the same: 1,513 with sparsity
-    "b200": Gpu("B200", 2250, 180),  # NVIDIA HGX B200 data sheet: 36 PFLOP/s with sparsity and 1,440 GB for 8
-    "a100": Gpu("A100 80 GB", 312, 80),  # NVIDIA A100 data sheet
-    "a100-40": Gpu("A100 40 GB", 312, 40),
-    "l40s": Gpu("L40S", 362, 48),  # NVIDIA L40S data sheet: 733 with sparsity, rounded there
-    "a6000": Gpu("RTX A6000", 154.8, 48),  # NVIDIA RTX A6000 data sheet: 309.7 with sparsity
-    "rtx5090": Gpu("RTX 5090", 209.5, 32),  # NVIDIA RTX Blackwell white paper, float32 sums
-    "rtx4090": Gpu("RTX 4090", 165.2, 24),  # NVIDIA Ada white paper, float32 sums
-    "rtx3090": Gpu("RTX 3090", 71, 24),  # NVIDIA GA102 white paper, float32 sums
-    "mi300x": Gpu("MI300X", 1307.4, 192),  # AMD Instinct MI300X data sheet
-}
+from novakit.training.full_size.advice import advice_for
+from novakit.training.full_size.gpus import Gpu, gpu_of_the_table
 
 SHEET_SHARE = 0.32  # measured on one H200 (notebooks/recorded/gpu_bench.json: 317 TFLOP/s), assumed of other GPUs
 CONTEXT = 1.0e9  # bytes that the CUDA context and its libraries take; assumed
@@ -56,7 +30,7 @@ class Plan:
     sharding: str  # "ddp" = every GPU holds everything, "fsdp" = weights and optimiser state are split
     accumulate: int  # batches per update
     steps: int  # updates
-    sheet_share: float  # assumed share of the data sheet's rate that model FLOP reach
+    sheet_share: float  # assumed share of the data sheet's rate that model FLOP reach under checkpointing
     price: float | None  # money per GPU and hour
     cost: Cost  # of one batch on one GPU
     advice: str = ""  # what to switch when it does not fit
@@ -78,8 +52,13 @@ class Plan:
 
     @property
     def seconds_per_step(self) -> float:
-        """Seconds of one update at the assumed share; data and communication are taken to hide behind it."""
-        return self.accumulate * self.cost.flop.model / (self.sheet_share * 1e12 * self.gpu.tflops)
+        """Seconds of one update at the assumed share; data and communication are taken to hide behind it.
+
+        The share is that of model FLOP where every block is run again; who computes less needs as much less time.
+        """
+        measured = step_cost(replace(self.work, checkpointing=True, keep_attention=False)).flop
+        work = measured.model * self.cost.flop.executed / measured.executed
+        return self.accumulate * work / (self.sheet_share * 1e12 * self.gpu.tflops)
 
     @property
     def hours(self) -> float:
@@ -150,9 +129,14 @@ class Plan:
     def _switches(self) -> str:
         work = self.work
         window = "full attention" if work.window is None else f"window {work.window}"
-        parts = [f"batch {work.batch} per GPU", window, "checkpointing" if work.checkpointing else "no checkpointing"]
+        parts = [f"batch {work.batch} per GPU", window, self._recompute()]
         parts += ["activations offloaded"] * work.offload + [f"accumulate {self.accumulate}"] * (self.accumulate > 1)
         return ", ".join(parts)
+
+    def _recompute(self) -> str:
+        if not self.work.checkpointing:
+            return "no checkpointing"
+        return "checkpointing of all but attention" if self.work.keep_attention else "checkpointing"
 
     def _money(self) -> str:
         if self.price is None:
@@ -183,15 +167,17 @@ def plan(
         sharding: "ddp" or "fsdp".
         accumulate: batches per update.
         steps: updates (paper: 8,000).
-        sheet_share: assumed share of the GPU's rate, as its data sheet says it, that model FLOP reach, in (0, 1].
+        sheet_share: assumed share of the GPU's rate, as its data sheet says it, that model FLOP reach under
+            checkpointing, in (0, 1].
         price: money per GPU and hour, in any currency.
-        **work: the other fields of `Work`: scheme, frames, height, width, keyframes, window, checkpointing, offload.
+        **work: the other fields of `Work`: scheme, frames, height, width, keyframes, window, checkpointing,
+            keep_attention, offload.
 
     Raises:
         NovaError: an unknown GPU or an impossible number. A plan that does not fit is no error: see `require_fit`.
     """
     if not isinstance(gpu, Gpu):
-        gpu = _gpu_of_the_table(gpu)
+        gpu = gpu_of_the_table(gpu)
     if sharding not in ("ddp", "fsdp"):
         raise NovaError(f"sharding is {sharding!r}; pass 'ddp' (every GPU holds everything) or 'fsdp' (split).")
     if min(gpus, accumulate, steps) < 1 or not 0 < sheet_share <= 1 or (price is not None and price < 0):
@@ -201,66 +187,4 @@ def plan(
         )
     given = Work(preset, batch=batch, shards=gpus if sharding == "fsdp" else 1, **work)
     made = Plan(given, gpu, gpus, sharding, accumulate, steps, sheet_share, price, step_cost(given))
-    return made if made.fits else replace(made, advice=_advice(made))
-
-
-def _gpu_of_the_table(name: str) -> Gpu:
-    if name not in GPUS:
-        raise NovaError(f"GPU {name!r} is not in the table; pass one of {', '.join(GPUS)}, or the closest one.")
-    return GPUS[name]
-
-
-def _advice(made: Plan) -> str:
-    """The switches that make it fit and cost least, or the GPU that would do."""
-    sets = [group for count in range(1, len(_SWITCHES) + 1) for group in combinations(_SWITCHES, count)]
-    for group in sorted(sets, key=lambda group: sum(switch.slows for switch in group)):
-        changed = made
-        for switch in group:
-            changed = switch.change(changed)
-        if changed.fits and all(switch.change(made) != made for switch in group):
-            names = " and ".join(switch.name.format(changed) for switch in group)
-            return f"It fits with {names}: {changed.memory / 1e9:.1f} GB.{_on_the_host(changed)}"
-    big = [name for name, gpu in GPUS.items() if made.memory <= 1e9 * gpu.memory]
-    smallest = min(big, key=lambda name: GPUS[name].memory, default=None)
-    if smallest:
-        return f"No switch is enough; as it is, it fits on {smallest} ({GPUS[smallest].memory:g} GB)."
-    return "No switch is enough and no GPU of the table holds it: pass fewer frames or a smaller size."
-
-
-def _on_the_host(made: Plan) -> str:
-    """What offloading asks of the CPU's memory."""
-    if not made.work.offload:
-        return ""
-    kept = step_cost(replace(made.work, offload=False)).memory.parts["kept for the backward pass"]
-    return f" Each GPU then wants {kept / 1e9:.1f} GB of CPU memory."
-
-
-def _changed(made: Plan, accumulate: int | None = None, sharding: str | None = None, **switches) -> Plan:
-    work = replace(made.work, **switches)
-    accumulate, sharding = accumulate or made.accumulate, sharding or made.sharding
-    return replace(made, work=work, accumulate=accumulate, sharding=sharding, cost=step_cost(work))
-
-
-def _split(made: Plan) -> Plan:
-    return _changed(made, sharding="fsdp", shards=made.gpus) if made.gpus > 1 else made
-
-
-def _single(made: Plan) -> Plan:
-    return _changed(made, batch=1, accumulate=made.accumulate * made.work.batch)
-
-
-@dataclass(frozen=True)
-class _Switch:
-    """Something to change when memory is short."""
-
-    name: str  # in Python and on the command line; {0} is the plan with it
-    slows: int  # how much it slows down, to choose the cheapest set
-    change: Callable[[Plan], Plan]
-
-
-_SWITCHES = (
-    _Switch("checkpointing=True (--gradient-checkpointing)", 1, lambda made: _changed(made, checkpointing=True)),
-    _Switch("batch=1, accumulate={0.accumulate} (--accumulation {0.accumulate})", 2, _single),
-    _Switch("sharding='fsdp' (--fsdp)", 3, _split),
-    _Switch("offload=True (--activation-offload)", 8, lambda made: _changed(made, offload=True)),
-)
+    return made if made.fits else replace(made, advice=advice_for(made))

@@ -55,6 +55,7 @@ def test_every_scheme_is_measured_in_every_way(rehearsed):
         flop = forward_cost(REHEARSAL.work(name)).flop.forward / 1e12
         assert numbers[f"forward.{name}.tflop"] == pytest.approx(flop, abs=1e-4)
     assert all(numbers[f"train.{name}.seconds"] > 0 for name in gpu.TRAINED)
+    assert all(numbers[f"kept.{name}.seconds"] > 0 for name in gpu.KEPT)
     assert all(numbers[f"compiled.{name}.seconds"] > 0 for name in gpu.COMPILED)
     parts = sum(numbers[f"edit.local.{part}_seconds"] for part in ("encode", "source", "denoise", "decode"))
     assert 0 < parts <= numbers["edit.local.seconds"] + 0.001
