@@ -112,8 +112,8 @@ class Plan:
             f"{'memory per GPU':16s}{self.memory / 1e9:.1f} GB of {self.gpu.memory:g} GB: "
             f"{'fits' if self.fits else 'DOES NOT FIT'}. Tensors {self.cost.memory}, "
             "the rest for CUDA and the allocator",
-            f"{'FLOP per step':16s}{self.accumulate * flop.model / 1e15:.3g} PFLOP per GPU "
-            f"({self.accumulate * flop.executed / 1e15:.3g} with what is computed twice)",
+            f"{'PFLOP per step':16s}{self._peta(flop.model)} per GPU ({self._peta(flop.executed)} computed: "
+            f"checkpointing repeats {self._peta(flop.recompute)}, attention's backward {self._peta(flop.kernel)})",
             f"{'seconds a step':16s}{self.seconds_per_step:.2f}, "
             f"at {self.sheet_share:.0%} of the sheet's rate (32% on one H200; else assumed)",
             f"{f'{self.steps:,} steps':16s}{self.hours:.1f} hours, {self.gpus * self.hours:,.0f} GPU-hours, "
@@ -125,6 +125,9 @@ class Plan:
             lines.append(f"{'same clips':16s}as {self.steps:,} steps of one GPU: {same:.1f} hours")
             lines.append(f"{'exchanged':16s}{self.exchanged / 1e9:.1f} GB a step from each GPU")
         return "\n".join([*lines, self.advice] if self.advice else lines)
+
+    def _peta(self, flop: int) -> str:
+        return f"{self.accumulate * flop / 1e15:.3g}"
 
     def _switches(self) -> str:
         work = self.work
