@@ -185,6 +185,7 @@ def prepare(
         list[str] | None, typer.Option(help="name=value: enlarge, cut_away, motion, contrast, alike.")
     ] = None,
     deadline: Annotated[float, typer.Option(help="Seconds that looking at one video may take.")] = 600.0,
+    download: Annotated[bool, typer.Option("--download", help="wan-1.3b: fetch what is missing.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of masks, degradations and pasted content.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -193,6 +194,7 @@ def prepare(
     from novakit.training.preparation.command import prepare as make_cache
 
     how = {"preset": preset, "base": base, "variants": variants, "size": size, "interval": interval, "seed": seed}
+    how |= {"download": download}
     with one_voice():
         make_cache(
             videos, out, **how, clips_per_video=clips_per_video, limits=limit or (), deadline=deadline, device=device
@@ -208,6 +210,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run's folder: checkpoints, log, dense.safetensors.")] = None,
     base: Annotated[str | None, typer.Option(help="Folder or hub id of the published base.")] = None,
     dense: Annotated[str | None, typer.Option(help="Start from this dense branch: a file or a hub id.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch what is missing of base and dense.")] = False,
     steps: Annotated[int | None, typer.Option(help="Updates [8000, as the paper].")] = None,
     batch: Annotated[int | None, typer.Option(help="Clips per update, over all processes [8].")] = None,
     accumulation: Annotated[int | None, typer.Option(help="Passes per update: same numbers, less memory [1].")] = None,
@@ -247,6 +250,7 @@ def train(
     recipe |= {"device": device, "minutes": minutes, "wandb": wandb, "keep_attention": keep_attention, "window": window}
     recipe |= {"checkpoint_every": checkpoint_every, "validate_every": validate_every}
     run = {"base": base, "dense": dense, "resume": resume, "accept_changes": accept or (), "settings": set_ or ()}
+    run |= {"download": download}
     plan = {"dry_run": dry_run, "gpu": gpu, "gpus": gpus, "price": price}
     train_command(preset, data, out, allow_missing=allow_missing, preview=preview, **run, **plan, **recipe)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The sibling keeps the suffix of ``path``, is flushed to disk (fsync) and then renamed, so that
     nobody ever sees a half-written file. On any exception it is deleted and ``path`` stays as it was.
+    Whoever writes it (safetensors makes private files), others may read it as any file of plain ``open``.
 
     Args:
         path: the final file. Its folder is created if missing.
@@ -76,11 +78,33 @@ def _rename_when_on_disk(temporary: Path, final: Path) -> None:
     try:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        give_usual_permissions(temporary)
         os.replace(temporary, final)
     except FileNotFoundError:
         raise NovaError(f"nothing was written for {final}; write to the path given by atomic_path.") from None
     except OSError as error:
         raise NovaError(f"cannot put {final} in place: {error.strerror or error}.") from None
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Give a file the permissions of a new one that plain ``open`` makes beside it: 0o666 less the umask.
+
+    The umask is read off such a file: asking for it would change it for all threads.
+    """
+    beside = path.with_name(f"{path.stem}.{os.urandom(4).hex()}")
+    with open(beside, "xb") as file:
+        usual = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    beside.unlink()
+    if stat.S_IMODE(path.stat().st_mode) != usual:
+        path.chmod(usual)
+
+
+def size_text(size: float) -> str:
+    """Bytes in the largest unit that shows something: 850 bytes, 12.5 kB, 1.2 MB, 3.45 GB."""
+    for unit, least, digits in (("GB", 1e9, 2), ("MB", 1e6, 1), ("kB", 1e3, 1)):
+        if size >= least:
+            return f"{size / least:.{digits}f} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> Path:

@@ -70,11 +70,12 @@ def test_edit_hands_over_how_a_large_preset_is_loaded(implementation):
 
 def test_train_hands_over(implementation):
     calls = implementation("novakit.training.full_size.command", "train_command")
-    words = ("--data", "c", "--out", "r", "--fsdp", "--set", "ema=0.9", "--gpus", "8", "--dry-run")
+    words = ("--data", "c", "--out", "r", "--fsdp", "--set", "ema=0.9", "--gpus", "8", "--dry-run", "--download")
     assert run("train", "--preset", "wan-1.3b", *words) == 0
     args, given = calls[0]
     assert args == ("wan-1.3b", Path("c"), Path("r")) and given["settings"] == ["ema=0.9"]
     assert given["fsdp"] is True and given["steps"] is None and given["dry_run"] and given["gpus"] == 8
+    assert given["download"] is True
 
 
 def test_pretrain_and_bench_hand_over(implementation):

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import stat
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from novakit.errors import NovaError
 from novakit.files import (
@@ -14,6 +17,7 @@ from novakit.files import (
     atomic_write_text,
     require_writable_folder,
     sha256,
+    size_text,
 )
 
 
@@ -42,6 +46,25 @@ def test_reader_never_sees_half_a_file(tmp_path):
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_others_may_read_what_they_may_read_of_any_file(tmp_path, umask):
+    """safetensors makes files that only their owner can read; a cache is shared."""
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("a.safetensors", "plain"), 0o666 & ~umask)
+
+
+def test_sizes_show_something():
+    said = [size_text(size) for size in (0, 850, 10_000, 38e6, 999_949_999, 1e9, 188e9)]
+    assert said == ["0 bytes", "850 bytes", "10.0 kB", "38.0 MB", "999.9 MB", "1.00 GB", "188.00 GB"]
 
 
 def test_block_that_writes_nothing_is_an_error(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from novakit.editing.inputs import notice
 from novakit.errors import NovaError
+from novakit.files import size_text
 from novakit.models.weights_files import first_line
 
 WAN_ID = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
@@ -76,8 +77,8 @@ def fetch(hub_id: str, patterns: tuple[str, ...], licence: str | None = None) ->
 def _announce(hub_id: str, sizes: list[int], licence: str, cache: Path) -> None:
     """Say what will be fetched, or refuse it where the disk has no room."""
     there = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
-    wanted, free = sum(sizes) / 1e9, shutil.disk_usage(there).free / 1e9
-    what = f"{hub_id}: {len(sizes)} files, {wanted:.2f} GB, into {cache} ({free:.0f} GB free)"
+    wanted, free = sum(sizes), shutil.disk_usage(there).free
+    what = f"{hub_id}: {len(sizes)} files, {size_text(wanted)}, into {cache} ({size_text(free)} free)"
     if wanted > free:
         raise NovaError(f"no room to fetch {what}. Free some space, or set HF_HOME to a folder on a larger disk.")
     notice(f"fetching {what}. {licence}")

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from novakit.errors import NovaError
-from novakit.files import atomic_path, sha256
+from novakit.errors import NovaError, NovaNotice
+from novakit.files import atomic_path, give_usual_permissions, sha256, size_text
 from novakit.training.state import TrainingState
 
 TENSOR_FILES = ("weights", "ema", "optimizer", "rng")
@@ -67,7 +67,7 @@ def _check_space(folder: Path, state: TrainingState) -> None:
     size = sum(tensor.nbytes for name in TENSOR_FILES for tensor in getattr(state, name).values())
     free = shutil.disk_usage(folder).free
     if free < SPARE * size:
-        raise OSError(f"{SPARE * size / 1e9:.2f} GB wanted, {free / 1e9:.2f} GB free")
+        raise OSError(f"{size_text(SPARE * size)} wanted, {size_text(free)} free")
 
 
 def write_weights(path: Path, weights: dict[str, Tensor], step: int) -> Path:
@@ -132,6 +132,7 @@ class CheckpointWriter:
 def _write_files(folder: Path, state: TrainingState) -> None:
     for name in TENSOR_FILES:
         save_file(getattr(state, name), folder / f"{name}.safetensors")
+        give_usual_permissions(folder / f"{name}.safetensors")
     (folder / "state.json").write_text(json.dumps({"step": state.step, **state.scalars}))
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps(hashes, indent=1))
@@ -179,7 +180,7 @@ def read_checkpoint(path: Path) -> TrainingState:
         tensors = {name: load_file(path / f"{name}.safetensors") for name in TENSOR_FILES}
         return TrainingState(step=scalars.pop("step"), scalars=scalars, **tensors)
     except Exception as error:
-        raise NovaError(f"checkpoint {path} is damaged ({error}); the one before it can be used.") from error
+        raise NovaError(f"checkpoint {path} is damaged: {error}.") from error
 
 
 def latest_checkpoint(folder: Path) -> TrainingState | None:
@@ -203,9 +204,9 @@ def latest_checkpoint(folder: Path) -> TrainingState | None:
         _set_aside(problems)
         return state
     if found or any(folder.glob(".damaged-*")):
-        details = "; ".join(str(error) for _, error in problems) or "all were set aside as damaged"
+        details = " ".join(str(error) for _, error in problems) or "All were set aside as damaged."
         raise NovaError(
-            f"no checkpoint in {folder} is valid ({details}). "
+            f"no checkpoint in {folder} is valid. {details} "
             "Restore a copy, or choose a new folder to start from step 0."
         )
     return None
@@ -213,7 +214,7 @@ def latest_checkpoint(folder: Path) -> TrainingState | None:
 
 def _set_aside(problems: list[tuple[Path, NovaError]]) -> None:
     for path, error in problems:
-        warnings.warn(f"{error} Going back to the checkpoint before it.", stacklevel=4)
+        warnings.warn(f"{error} Going back to the checkpoint before it.", NovaNotice, stacklevel=4)
         aside = path.with_name(f".damaged-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(path, aside)

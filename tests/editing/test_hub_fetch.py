@@ -46,7 +46,7 @@ def test_nothing_is_fetched_unasked(server):
 def test_licence_and_exact_size_come_before_the_download(server):
     assert find_base(get_preset("wan-1.3b"), download=True) == server.folder
     [(text, asked_before)] = server.said
-    assert "2 files, 15.70 GB" in text and "Apache License 2.0" in text and "50 GB free" in text
+    assert "2 files, 15.70 GB" in text and "Apache License 2.0" in text and "50.00 GB free" in text
     assert asked_before == ["cache", "list"] and server.asked == ["cache", "list", "fetch"]
 
 
@@ -58,7 +58,7 @@ def test_what_is_here_is_not_announced_again(server):
 
 def test_a_full_disk_is_refused_before_the_download(server, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
-    with pytest.raises(NovaError, match=r"no room to fetch .*15\.70 GB.*1 GB free.*HF_HOME"):
+    with pytest.raises(NovaError, match=r"no room to fetch .*15\.70 GB.*1\.00 GB free.*HF_HOME"):
         hub.fetch("Some/one", ("*",))
     assert server.asked == ["list"]
 

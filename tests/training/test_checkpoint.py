@@ -5,13 +5,15 @@ import os
 import random
 import shutil
 import signal
+import stat
 import time
+import types
 import warnings
 
 import pytest
 import torch
 
-from novakit.errors import NovaError
+from novakit.errors import NovaError, NovaNotice
 from novakit.training import checkpoint
 from novakit.training.checkpoint import latest_checkpoint, list_checkpoints, read_checkpoint, write_checkpoint
 from novakit.training.run_folder import RunLock
@@ -87,7 +89,7 @@ DAMAGES = [flip_a_bit, truncate, lose_a_file, lose_the_manifest, empty_a_file, f
 def test_damaged_newest_falls_back_and_none_left_stops(tmp_path, damage):
     write_checkpoint(tmp_path, make_state(7))
     damage(write_checkpoint(tmp_path, make_state(14)))
-    with pytest.warns(UserWarning, match="step-000014 is damaged"):
+    with pytest.warns(NovaNotice, match=r"step-000014 is damaged: .*Going back to the checkpoint before it\."):
         state = latest_checkpoint(tmp_path)
     assert state.step == 7
     assert_whole(state)
@@ -95,8 +97,10 @@ def test_damaged_newest_falls_back_and_none_left_stops(tmp_path, damage):
     assert_whole(latest_checkpoint(tmp_path))
     for path in list_checkpoints(tmp_path):
         damage(path)
-    with pytest.raises(NovaError, match="no checkpoint in .* is valid"):
+    said = r"no checkpoint in .* is valid\. checkpoint .*14 is damaged: .* checkpoint .*07 is damaged: .*Restore a copy"
+    with pytest.raises(NovaError, match=said) as caught:
         latest_checkpoint(tmp_path)
+    assert "before it" not in str(caught.value)
     assert len(list_checkpoints(tmp_path)) == 2  # nothing was deleted
 
 
@@ -150,6 +154,21 @@ def test_full_disk_is_a_clear_error(tmp_path, monkeypatch):
                 write_checkpoint(tmp_path, make_state(2))
         assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
     assert_whole(latest_checkpoint(tmp_path))
+
+
+def test_sizes_of_a_small_disk_are_told_in_a_unit_that_shows_something(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    state = make_state(1)
+    state.weights["big"] = torch.zeros(1000)
+    with pytest.raises(NovaError, match=r"\(11\.8 kB wanted, 1\.0 kB free\)"):
+        write_checkpoint(tmp_path, state)
+
+
+def test_all_files_of_a_checkpoint_may_be_read_alike(tmp_path):
+    files = list(write_checkpoint(tmp_path, make_state(1)).iterdir())
+    (tmp_path / "plain").touch()
+    assert len(files) == 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {stat.S_IMODE((tmp_path / "plain").stat().st_mode)}
 
 
 def fork(function):

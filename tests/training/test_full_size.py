@@ -317,7 +317,7 @@ def test_too_little_space_is_seen_before_anything_is_written(tmp_path, monkeypat
     toy_run(tmp_path, steps=1, schedule="constant")
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
     monkeypatch.setattr(checkpoint, "save_file", lambda *args, **options: pytest.fail("written in spite of it"))
-    with pytest.raises(NovaError, match=r"could not be written .*GB wanted, 0.00 GB free.*untouched"):
+    with pytest.raises(NovaError, match=r"could not be written .*kB wanted, 1\.0 kB free.*untouched"):
         checkpoint.write_checkpoint(tmp_path / "checkpoints", latest_checkpoint(tmp_path / "checkpoints"))
     assert latest_checkpoint(tmp_path / "checkpoints").step == 1
 

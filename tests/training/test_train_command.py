@@ -5,6 +5,7 @@ Rows C2-C5, X1-X9, X11, X12, N1, N2, N4, N6 and N7 are met by the tests of check
 weights.
 """
 
+import sys
 import threading
 from dataclasses import fields, replace
 from functools import partial
@@ -16,6 +17,7 @@ from full_size_toy import tiny_nova
 from safetensors.torch import load_file, save_file
 from train_command_toy import QUICK, Clips, random_data
 
+from novakit.editing import loading
 from novakit.errors import NovaError, NovaNotice
 from novakit.presets import get_preset
 from novakit.training.checkpoint import latest_checkpoint
@@ -74,11 +76,29 @@ def test_dry_run_allocates_and_loads_nothing(monkeypatch):
         ({"window": -1}, "window is -1; pass a number of latent frames >= 0"),
         ({"keep_attention": True, "activation_offload": True}, "keep_attention keeps results on the GPU"),
         ({}, "--out is missing"),
+        ({"dry_run": True, "gpus": 0}, "gpus is 0; it must be at least 1"),
+        ({"dry_run": True, "gpus": -1}, "gpus is -1; it must be at least 1"),
+        ({"dry_run": True, "batch": 0}, "batch is 0; it must be at least 1"),
+        ({"out": "nowhere", "batch": -4}, "batch is -4; it must be at least 1"),
+        ({"out": "nowhere", "settings": ["patience=-1"]}, "patience is -1 s; it must be more than 0"),
+        ({"out": "nowhere", "settings": ["patience=0"]}, "patience is 0 s; it must be more than 0"),
+        ({"out": "nowhere", "settings": ["patience=nan"]}, "patience is nan s; it must be more than 0"),
+        ({"out": "nowhere", "settings": ["patience=inf"]}, "patience is inf s; .* at most 604800"),
     ],
 )
-def test_impossible_options(given, said):
+def test_impossible_options(given, said, monkeypatch):
+    monkeypatch.setattr(command, "_find_base", lambda *_: pytest.fail("went on"))
     with pytest.raises(NovaError, match=said):
         train_command(**given)
+
+
+def test_missing_wandb_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(command, "_find_base", lambda *_: pytest.fail("went on"))
+    with pytest.raises(NovaError, match=r"wandb is not installed: .*--wandb\) out"):
+        train_command("nano", out=tmp_path / "run", opener=random_data, wandb="project", device="cpu")
+    assert not (tmp_path / "run").exists()
+    train_command("nano", dry_run=True, wandb="project")
 
 
 # -------------------------------------------------------------------------------------------------------- options
@@ -186,6 +206,31 @@ def test_missing_base_is_told_before_the_data_is_opened(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(NovaError, match="hf download"):
         train_command("wan-1.3b", "cache", tmp_path, base=tmp_path / "nowhere", opener=lambda *_, **__: 1 / 0)
+
+
+def test_a_missing_dense_file_of_the_hub_is_told_before_the_data_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(NovaError, match=r"hf download no/such dense\.safetensors"):
+        train_command("nano", out=tmp_path / "run", dense="no/such", device="cpu", opener=lambda *_, **__: 1 / 0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_download_is_what_fetches_base_and_dense_file(tmp_path, monkeypatch):
+    """The message about a missing base names --download: it works here too, and never unasked."""
+    asked = []
+
+    def fetch(hub_id, *_):
+        asked.append(hub_id)
+        (tmp_path / "dense.safetensors").touch()
+        return tmp_path
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    monkeypatch.setattr(loading, "cached_folder", lambda _: tmp_path)
+    for download in (False, True):
+        given = {"base": "some/base", "dense": "some/dense", "download": download, "device": "cpu"}
+        with pytest.raises(NovaError, match="--data is missing" if download else "dense branch of some/dense is not"):
+            train_command("wan-1.3b", out=tmp_path / "run", **given)
+        assert asked == (["some/base", "some/dense"] if download else [])
 
 
 def test_latents_of_another_encoder(tmp_path):

@@ -55,6 +55,22 @@ class Logs:
             log.close()
 
 
+def require_wandb(project: str | None) -> None:
+    """Refuse a log that cannot be written.
+
+    Raises:
+        NovaError: a project, and the package wandb is not installed.
+    """
+    if project is None:
+        return
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise NovaError(
+            "wandb is not installed: `pip install 'novakit[wandb]'`, or leave wandb (--wandb) out."
+        ) from error
+
+
 class WandbLog:
     """Sends the lines of a log to Weights & Biases too; a resumed run continues the same curve there.
 
@@ -68,12 +84,9 @@ class WandbLog:
     """
 
     def __init__(self, folder: Path, project: str, config: dict[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise NovaError(
-                "wandb is not installed: `pip install 'novakit[wandb]'`, or leave wandb (--wandb) out."
-            ) from error
+        require_wandb(project)
+        import wandb
+
         kept = folder / "wandb.txt"
         identity = kept.read_text().strip() if kept.exists() else None
         self.run = wandb.init(

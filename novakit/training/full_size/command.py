@@ -19,6 +19,7 @@ import torch
 
 from novakit.errors import NovaError, printed_notices
 from novakit.presets import Preset, get_preset
+from novakit.training.distributed.logs import require_wandb
 from novakit.training.distributed.processes import OwnError, Processes
 from novakit.training.distributed.task import Share
 from novakit.training.full_size.data import TrainingData, open_data
@@ -43,6 +44,7 @@ def train_command(
     settings: Sequence[str] = (),
     allow_missing: int = 0,
     preview: bool = True,
+    download: bool = False,
     dry_run: bool = False,
     gpu: str = "h200",
     gpus: int | None = None,
@@ -60,6 +62,7 @@ def train_command(
         settings: fields of `Recipe` as "name=value".
         allow_missing: damaged clips of the cache that may be left out.
         preview: render a held-out clip at every validation.
+        download: fetch what is missing of base and dense file, after a notice with licence and size.
         dry_run: print the plan and load nothing.
         gpu, gpus, price: of the dry run: a name of `GPUS`, their number (None = as many as processes were started),
             and money per GPU and hour.
@@ -76,8 +79,11 @@ def train_command(
     """
     with one_voice() as is_main:
         chosen, recipe = get_preset(preset), read_recipe(options, settings)
+        count = int(os.environ.get("WORLD_SIZE", 1)) if gpus is None else gpus
+        if count < 1:
+            raise NovaError(f"gpus is {count}; it must be at least 1. Pass --gpus 8, or leave it out.")
         if dry_run:
-            made = plan_run(chosen, recipe, gpu, gpus or int(os.environ.get("WORLD_SIZE", 1)), price)
+            made = plan_run(chosen, recipe, gpu, count, price)
             if is_main:
                 print(made)
             return made.require_fit()
@@ -86,7 +92,9 @@ def train_command(
         out = Path(out)
         team = Processes.start(recipe.device, recipe.fsdp, recipe.patience)
         with _closed_on_error(team):
-            home = team.together(lambda: _find_base(chosen, base))
+            team.on_main(lambda: require_wandb(recipe.wandb))
+            home = team.together(lambda: _find_base(chosen, base, download))
+            dense = team.together(lambda: None if dense is None else _find_dense(dense, download))
             given = {"base": home, "seed": recipe.seed, "allow_missing": allow_missing}
             ready = _checked(chosen, recipe, team, lambda: opener(chosen, data, out, team, **given))
             show = _preview(chosen, home, ready, team) if preview and ready.validation else None
@@ -104,12 +112,19 @@ def _closed_on_error(team: Processes) -> Iterator[None]:
         raise
 
 
-def _find_base(preset: Preset, base: str | Path | None) -> Path | None:
+def _find_base(preset: Preset, base: str | Path | None, download: bool) -> Path | None:
     """Where the published base lies; None where the weights ship."""
     from novakit.editing.loading import check_base_and_dense, find_base
 
     check_base_and_dense(preset, base, None)
-    return None if preset.weights == "shipped" else find_base(preset, base)
+    return None if preset.weights == "shipped" else find_base(preset, base, download)
+
+
+def _find_dense(dense: str | Path, download: bool) -> Path:
+    """Where the dense file lies that training starts from."""
+    from novakit.editing.loading import find_dense
+
+    return find_dense(dense, download)
 
 
 def _checked(preset: Preset, recipe: Recipe, team: Processes, opened: Callable[[], TrainingData]) -> TrainingData:

@@ -30,6 +30,8 @@ from novakit.training.full_size.ladder import LadderTrainer
 from novakit.training.nova_task import NovaBatch, NovaTaskConfig
 from novakit.training.trainer import Trainer
 
+MOST_PATIENCE = 7 * 24 * 3600.0  # seconds, a week; infinity would overflow the timers
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -78,6 +80,13 @@ class Recipe:
         Raises:
             NovaError: an impossible setting.
         """
+        if self.batch < 1:
+            raise NovaError(f"batch is {self.batch}; it must be at least 1. Pass --batch 8, or leave it out.")
+        if not 0 < self.patience <= MOST_PATIENCE:
+            raise NovaError(
+                f"patience is {self.patience:g} s; it must be more than 0 and at most {MOST_PATIENCE:g}. Leave it out "
+                f"for {Recipe.patience:g}."
+            )
         if self.window is not None and self.window < 0:
             raise NovaError(f"window is {self.window}; pass a number of latent frames >= 0, or none to see all.")
         if self.keep_attention and self.activation_offload:

@@ -167,7 +167,9 @@ class LatentCache:
             warnings.warn(f"{said}. They are left out.", NovaNotice, stacklevel=3)
             self.items = [item for i, item in enumerate(self.items) if i not in damage]
         if not self.items:
-            raise NovaError(f"the cache {self.folder} has no clips.")
+            raise NovaError(
+                f"the cache {self.folder} has no clips that are whole; at least one is wanted. {AGAIN.capitalize()}."
+            )
 
 
 def _check_encoder(folder: Path, settings: Settings, preset: str | None, base: Any) -> None:
@@ -176,8 +178,12 @@ def _check_encoder(folder: Path, settings: Settings, preset: str | None, base: A
     if wanted.name != settings.preset:
         raise NovaError(f"the cache {folder} is for {settings.preset}, not {wanted.name}. Prepare one for it.")
     shape = (settings.num_frames, settings.height, settings.width)
-    if shape not in [(wanted.num_frames, *size) for size in wanted.sizes]:
-        raise NovaError(f"the cache {folder} has clips of (T, H, W) = {shape}, none that {wanted.name} knows.")
+    known = [(wanted.num_frames, *size) for size in wanted.sizes]
+    if shape not in known:
+        raise NovaError(
+            f"the cache {folder} has clips of (T, H, W) = {shape}; {wanted.name} wants "
+            f"{' or '.join(map(str, known))}. Prepare the videos for it in another folder."
+        )
     if base is None and wanted.weights != "shipped":
         return
     found = load_encoder(wanted, base, torch.device("cpu")).fingerprint

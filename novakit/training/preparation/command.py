@@ -47,6 +47,7 @@ def prepare(
     clips_per_video: int = 4,
     limits: Sequence[str] = (),
     deadline: float = 600.0,
+    download: bool = False,
     isolate: bool = True,
     shard_bytes: int = SHARD_BYTES,
     device: str = "auto",
@@ -63,10 +64,11 @@ def prepare(
         variants: V, sources and controls stored of each clip; see `novakit.training.preparation.encoding`.
         seed: of masks, degradations and of whose content is pasted where.
         size: (H, W), one of the preset's; None = its first.
-        interval: keyframe interval in frames; None = the preset's (paper: 10).
+        interval: keyframe interval in frames, 1 .. T - 1; None = the preset's (paper: 10).
         clips_per_video: most clips cut from one video.
         limits: thresholds of the filters that differ from `Limits`, as "name=value".
-        deadline: seconds that looking at one video may take.
+        deadline: seconds that looking at one video may take, more than 0.
+        download: fetch what is missing of the base, after a notice with licence and size.
         isolate: look at videos in a child process that can be killed; False decodes in this one.
         shard_bytes: a shard is closed above this size.
         device: "auto", "cpu" or "cuda".
@@ -77,11 +79,12 @@ def prepare(
         The cache's folder.
 
     Raises:
-        NovaError: no videos, none worth keeping, other settings than the folder's, a full disk.
+        NovaError: senseless options, no videos, no base: before anything is written; none worth keeping, other
+            settings than the folder's, a full disk.
         SystemExit, KeyboardInterrupt: after saving, when SIGTERM or Ctrl-C came to any process.
     """
     preset, folder = get_preset(preset), Path(out)
-    size = _checked(preset, size, variants, interval, clips_per_video)
+    size = _checked(preset, size, variants, interval, clips_per_video, deadline)
     cutting = Cutting(preset.num_frames, clips_per_video=clips_per_video)
     bounds = Limits(preset.num_frames, size, **read_limits(limits))
     with _processes(processes, device) as team:
@@ -89,10 +92,10 @@ def prepare(
             notice(
                 f"encoding at {preset.name}'s size on a CPU takes minutes for each of {1 + 2 * variants} passes a clip."
             )
-        team.on_main(lambda: (require_writable_folder(folder), require_scenedetect()))
+        listed, refused = team.share(team.on_main(lambda: (require_scenedetect(), list_videos(videos))[1]))
+        encoder = team.together(lambda: load_encoder(preset, base, team.device, download))
+        team.on_main(lambda: require_writable_folder(folder))
         with _locked(folder, team), StopSignals() as signals:
-            listed, refused = team.share(team.on_main(lambda: list_videos(videos)))
-            encoder = team.together(lambda: load_encoder(preset, base, team.device))
             interval, shape = interval or preset.interval, (preset.num_frames, *size)
             settings = Settings(preset.name, *size, preset.num_frames, variants, interval, seed, encoder.fingerprint)
             team.on_main(lambda: _begin(folder, settings))
@@ -123,7 +126,7 @@ def _processes(given: Processes | None, device: str) -> Iterator[Processes]:
 
 
 def _checked(
-    preset: Preset, size: tuple[int, int] | None, variants: int, interval: int | None, clips: int
+    preset: Preset, size: tuple[int, int] | None, variants: int, interval: int | None, clips: int, deadline: float
 ) -> tuple[int, int]:
     """The size, after all numbers were checked.
 
@@ -137,6 +140,13 @@ def _checked(
     for name, value in {"variants": variants, "interval": interval or 1, "clips_per_video": clips}.items():
         if value < 1:
             raise NovaError(f"{name} is {value}; pass 1 or more.")
+    if interval and interval >= preset.num_frames:
+        raise NovaError(
+            f"interval is {interval}: a clip of {preset.num_frames} frames has no second keyframe then. Pass at most "
+            f"{preset.num_frames - 1} (the preset's: {preset.interval})."
+        )
+    if not 0 < deadline <= PATIENCE:
+        raise NovaError(f"deadline is {deadline:g} s; pass more than 0 and at most {PATIENCE:g}, e.g. 600.")
     return size
 
 

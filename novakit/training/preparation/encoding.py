@@ -65,15 +65,21 @@ class Encoded:
     variants: list[dict[str, str]]  # of each source: kind, and the clip whose content it shows
 
 
-def load_encoder(preset: Preset, base: Any, device: torch.device) -> Encoder:
+def load_encoder(preset: Preset, base: Any, device: torch.device, download: bool = False) -> Encoder:
     """VAE on a device, with its fingerprint; the text encoder is loaded only when its one prompt is asked for.
+
+    Args:
+        preset: whose VAE.
+        base: folder or hub id of the published base; None = the published one in the hub's cache.
+        device: where the VAE goes.
+        download: fetch what is missing of the base, after a notice with licence and size.
 
     Raises:
         NovaError: weights are missing or damaged, or a base was given where weights ship.
     """
     check_base_and_dense(preset, base, None)
     shipped = preset.weights == "shipped"
-    places = [shipped_weights() / preset.name] if shipped else places_of(find_base(preset, base), preset)
+    places = [shipped_weights() / preset.name] if shipped else places_of(find_base(preset, base, download), preset)
     vae = load_vae(places, preset, torch.float32).requires_grad_(False)
     encoder = Encoder(vae.to(device), fingerprint_of(vae))
     return encoder if shipped else replace(encoder, text=lambda: _empty_prompt(places, preset, device))

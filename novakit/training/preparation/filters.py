@@ -5,6 +5,7 @@ Source: ours; the paper says only that 5,000 clips of 81 frames at 832x480 were 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
@@ -44,6 +45,8 @@ def read_limits(words: Iterable[str]) -> dict[str, float]:
         name, _, value = word.partition("=")
         try:
             changes[name.strip()] = float(value)
+            if math.isnan(changes[name.strip()]):
+                raise ValueError
         except ValueError:
             raise NovaError(f"limit {word!r} is not of the form name=number, e.g. motion=1.0.") from None
     if unknown := sorted(set(changes) - set(NAMES)):

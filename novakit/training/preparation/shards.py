@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from novakit.errors import NovaError
-from novakit.files import atomic_path, atomic_write_json
+from novakit.files import atomic_path, atomic_write_json, size_text
 from novakit.training.preparation.manifest import hash_of, read_json
 
 SHARD_BYTES = 2**28  # a shard is closed above this size: 7 clips at 832x480x81
@@ -80,7 +80,7 @@ class ShardWriter:
         except (OSError, SafetensorError, NovaError) as error:
             size = sum(tensor.nbytes for tensor in self._tensors.values())
             raise DiskError(
-                f"{path} ({size / 1e6:.1f} MB) could not be written: {error}. What was finished is safe: free disk "
+                f"{path} ({size_text(size)}) could not be written: {error}. What was finished is safe: free disk "
                 "space, then run the same command again."
             ) from error
         self._tensors, self._items = {}, []
@@ -150,7 +150,7 @@ def check_space(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < SPARE * wanted:
         raise NovaError(
-            f"{folder} has {free / 1e9:.2f} GB free; the clips still to encode take {wanted / 1e9:.2f} GB "
+            f"{folder} has {size_text(free)} free; the clips still to encode take {size_text(wanted)} "
             f"(x {SPARE} to be safe). Free space, choose another folder, or use fewer --variants."
         )
 

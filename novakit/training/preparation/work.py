@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from novakit.errors import NovaError
-from novakit.files import atomic_write_json
+from novakit.files import atomic_write_json, size_text
 from novakit.models.latents import vae_scale
 from novakit.provenance import provenance
 from novakit.training.distributed.processes import Processes
@@ -125,7 +125,10 @@ class Work:
             why = Counter(entry.reason.partition(":")[0] for entry in self.dropped).most_common(3)
             told = "; ".join(f"{reason} ({count})" for reason, count in why)
             what = "one clip was kept, and it needs content of another one (eq. 3)" if alone else "no clip was kept"
-            raise NovaError(f"{what}. Dropped: {told or 'nothing'}. Pictures and reasons: {path}")
+            raise NovaError(
+                f"{what}. Dropped: {told or 'nothing'}. Pictures and reasons: {path}. Add videos"
+                f"{' or loosen what dropped them (--limit motion=0.2, ...)' if told else ''}, then run the same again."
+            )
         return kept
 
     def _quarantined(self) -> dict[str, Dropped]:
@@ -209,11 +212,14 @@ class Work:
             "items": [_entry(item, done[item.key]) for item in kept],
             "dropped": [{"name": e.name, "start": e.start, "reason": e.reason} for e in self.dropped],
         }
-        s, size = self.settings, f"{sum(shards.values()) / 1e9:.2f} GB in {len(shards)} shards"
+        s, size = self.settings, f"{size_text(sum(shards.values()))} in {len(shards)} shards"
         facts = {"preset": s.preset, "clips": f"{s.num_frames} frames, {s.width}x{s.height}", "size": size}
         report = write_report(self.folder, kept, self.dropped, {**facts, "variants": f"{s.variants} x {s.variants}"})
         if not kept:
-            raise NovaError(f"none of {len(items)} clips could be encoded. Pictures and reasons: {report}")
+            raise NovaError(
+                f"none of {len(items)} clips could be encoded. Pictures and reasons: {report}. Add other videos, or "
+                f"delete {self.folder / 'quarantine'} to have these tried again."
+            )
         atomic_write_json(self.folder / "manifest.json", manifest)
         return f"{self.folder}: {len(kept)} clips kept ({size}), {len(self.dropped)} dropped; see {report}"
 

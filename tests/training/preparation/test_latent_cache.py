@@ -136,10 +136,16 @@ def test_a_cache_of_another_encoder_preset_size_or_version_is_refused(folder, tm
     with pytest.raises(NovaError, match=r"made by another VAE \(fingerprint foreign\).*made up"):
         LatentCache(fake_cache(tmp_path / "foreign", 3, encoder="foreign"))
     change_manifest(folder, lambda data: data["settings"].update(height=65))
-    with pytest.raises(NovaError, match=r"\(33, 65, 96\)"):
+    with pytest.raises(NovaError, match=r"\(33, 65, 96\); nano wants \(33, 64, 96\).* Prepare the videos"):
         LatentCache(folder)
     change_manifest(folder, lambda data: data["settings"].update(height=64, format="novakit-latents-0"))
     with pytest.raises(NovaError, match="novakit-latents-0.*Prepare it again"):
+        LatentCache(folder)
+
+
+def test_a_cache_without_clips_says_what_to_do(folder):
+    change_manifest(folder, lambda data: data.update(items=[]))
+    with pytest.raises(NovaError, match="has no clips that are whole.*Run the same `novakit prepare` again"):
         LatentCache(folder)
 
 

@@ -9,7 +9,8 @@ from make_clips import make_video
 from nova_tiny import tiny_nova
 from prepare_toy import SIZE, manifest, scene, tiny_encoder, toy_prepare
 
-from novakit.errors import NovaError
+from novakit.editing import loading
+from novakit.errors import NovaError, NovaNotice
 from novakit.training.full_size.train import train
 from novakit.training.preparation import work
 from novakit.training.preparation.cache import LatentCache
@@ -102,6 +103,12 @@ def test_other_settings_need_another_folder(prepared, videos, tiny):
         ({"interval": -1}, "interval is -1"),
         ({"limits": ["loudness=1"]}, "no limit loudness"),
         ({"limits": ["motion"]}, "not of the form"),
+        ({"limits": ["motion=nan"]}, "'motion=nan' is not of the form name=number"),
+        ({"interval": 33}, "interval is 33: a clip of 33 frames has no second keyframe then. Pass at most 32"),
+        ({"deadline": -5.0}, "deadline is -5 s; pass more than 0"),
+        ({"deadline": 0.0}, "deadline is 0 s; pass more than 0"),
+        ({"deadline": float("nan")}, "deadline is nan s"),
+        ({"deadline": float("inf")}, "deadline is inf s; .*at most 172800"),
         ({"preset": "giant"}, "does not exist"),
     ],
 )
@@ -109,6 +116,30 @@ def test_senseless_options_are_refused_first(videos, tmp_path, options, said):
     with pytest.raises(NovaError, match=said):
         toy_prepare(videos, tmp_path / "cache", **options)
     assert not (tmp_path / "cache").exists()
+
+
+def test_nothing_is_left_where_nothing_was_begun(videos, tmp_path, monkeypatch):
+    """No videos, no base: no folder, no lock."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with tiny_encoder(), pytest.raises(NovaError, match="neither a folder nor a .csv file"):
+        toy_prepare(tmp_path / "nowhere", tmp_path / "cache")
+    missing = tmp_path / "no base"
+    with pytest.warns(NovaNotice, match="takes minutes"), pytest.raises(NovaError, match="hf download .*--base FOLDER"):
+        toy_prepare(videos, tmp_path / "cache", preset="wan-1.3b", base=missing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_download_is_what_fetches_the_base(videos, tmp_path, monkeypatch):
+    """The message about a missing base names --download: it works here too, and never unasked."""
+
+    def fetch(hub_id, *_):
+        raise NovaError(f"{hub_id} is being fetched")
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    monkeypatch.setattr(loading, "cached_folder", lambda _: None)
+    for download, said in ((False, "--download"), (True, "some/base is being fetched")):
+        with pytest.warns(NovaNotice), pytest.raises(NovaError, match=said):
+            toy_prepare(videos, tmp_path / "cache", preset="wan-1.3b", base="some/base", download=download)
 
 
 def test_limits_can_be_changed(videos, tmp_path, tiny):
@@ -124,11 +155,16 @@ def test_nothing_worth_keeping_says_why(tmp_path, videos, tiny):
     folder = tmp_path / "videos"
     folder.mkdir()
     shutil.copy(videos / "still.mp4", folder / "<script>.mp4")
-    with pytest.raises(NovaError, match=r"no clip was kept. Dropped: static \(1\).*report.html"):
+    with pytest.raises(
+        NovaError, match=r"no clip was kept. Dropped: static \(1\).*report.html\. Add videos or loosen .*--limit"
+    ):
         toy_prepare(folder, tmp_path / "cache")
     assert "<script>.mp4" not in (tmp_path / "cache" / "report.html").read_text()
     shutil.copy(videos / "one.mp4", folder / "one.mp4")
-    with pytest.raises(NovaError, match="one clip was kept, and it needs content of another"):
+    with pytest.raises(NovaError, match="one clip was kept, and it needs content of another.*Add videos or loosen"):
+        toy_prepare(folder, tmp_path / "cache")
+    (folder / "<script>.mp4").unlink()
+    with pytest.raises(NovaError, match=r"Dropped: nothing\. .*Add videos, then run the same again"):
         toy_prepare(folder, tmp_path / "cache")
 
 
