@@ -7,6 +7,8 @@ seconds, and stderr, HTML and pictures differ from machine to machine. Source: o
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent
 CELL_TIMEOUT = 300.0  # seconds
 NBVAL_DEFAULT_TIMEOUT = 2000
@@ -25,6 +27,17 @@ def pytest_configure(config):
         options.nbval_sanitize_with = options.nbval_sanitize_with or str(ROOT / "tests" / "nbval.cfg")
         if options.nbval_cell_timeout == NBVAL_DEFAULT_TIMEOUT:
             options.nbval_cell_timeout = CELL_TIMEOUT
+
+
+def pytest_runtest_setup(item):
+    """Tests marked gpu need CUDA, but for those that are rehearsed on the CPU just now."""
+    marker = item.get_closest_marker("gpu")
+    if marker is None or marker.kwargs.get("rehearsed"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
 
 
 def pytest_collectstart(collector):

@@ -21,10 +21,7 @@ from novakit.training.nova_task import NovaBatch, NovaTask
 
 REHEARSED = os.environ.get("NOVAKIT_GPU_TESTS") == "cpu"
 DEVICE = "cpu" if REHEARSED else "cuda"
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not REHEARSED and not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = pytest.mark.gpu(rehearsed=REHEARSED)
 CLIP = render_scenes([3], split="test", edit="recolour")
 KEYFRAMES = {k: CLIP.truth[0, :, k] for k in range(0, 33, 8)}
 

@@ -1,6 +1,6 @@
 """Gradient checkpointing: a block keeps its inputs, and the backward pass runs it again.
 
-`keep_attention` is the variant that runs all of it again but attention: at full size an attention to 32,760 keys is
+`all_but_attention` runs all of it again but attention: at full size an attention to 32,760 keys is
 two thirds of a block's arithmetic, and its result is one tensor of its 20 or so. Six GB more, a seventh less to
 compute; the same numbers.
 
@@ -28,7 +28,7 @@ KERNELS = {
 }
 
 
-def keep_attention(function: Callable, *inputs: Any, least: int = KEPT_KEYS) -> Any:
+def all_but_attention(function: Callable, *inputs: Any, least: int = KEPT_KEYS) -> Any:
     """`function(*inputs)`, run again in the backward pass except for what attention gave.
 
     Args:
@@ -46,16 +46,16 @@ def _policy(least: int, _context: Any, operation: Any, *inputs: Any, **_options:
     return CheckpointPolicy.MUST_SAVE if pays else CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def checkpoint_gradients(module: nn.Module, attention_kept: bool = False) -> None:
+def checkpoint_gradients(module: nn.Module, keep_attention: bool = False) -> None:
     """Recompute activations in the backward pass.
 
     Args:
         module: a diffusers model, or one that checkpoints as they do.
-        attention_kept: see `keep_attention`.
+        keep_attention: see `all_but_attention`.
 
     Raises:
         NovaError: this module cannot.
     """
     if not hasattr(module, "enable_gradient_checkpointing"):
         raise NovaError(f"{type(module).__name__} cannot checkpoint gradients; set it to False.")
-    module.enable_gradient_checkpointing(keep_attention if attention_kept else None)
+    module.enable_gradient_checkpointing(all_but_attention if keep_attention else None)

@@ -125,8 +125,8 @@ def step_cost(work: Work) -> Cost:
         FLOP by kind (`Flop.model` is what MFU counts) and the peak of memory on one device.
     """
     products = step_products(work.shape, work.scheme, work.checkpointing, work.keep_attention)
-    kept = {"checkpointing": work.checkpointing, "attention_kept": work.keep_attention}
-    memory = step_memory(work.shape, work.scheme, **kept, offload=work.offload, shards=work.shards)
+    how = {"checkpointing": work.checkpointing, "keep_attention": work.keep_attention}
+    memory = step_memory(work.shape, work.scheme, **how, offload=work.offload, shards=work.shards)
     return _cost(work, products, memory)
 
 

@@ -65,7 +65,7 @@ def source_memory(shape: Shape, offload: bool) -> Memory:
 
 
 def step_memory(
-    shape: Shape, scheme: str, checkpointing: bool, attention_kept: bool, offload: bool, shards: int
+    shape: Shape, scheme: str, checkpointing: bool, keep_attention: bool, offload: bool, shards: int
 ) -> Memory:
     """Peak of one training step on one device, under bfloat16 autocast.
 
@@ -73,12 +73,12 @@ def step_memory(
         shape: network and clip.
         scheme: "nova", "vace" or "official"; what learns is said in `cost.step_cost`.
         checkpointing: blocks keep their inputs only.
-        attention_kept: and what attention to many keys gave.
+        keep_attention: and what attention to many keys gave.
         offload: what the forward keeps for the backward pass waits in CPU memory.
         shards: devices over which weights, gradients and optimiser state are split (FSDP).
     """
     moments = (_last_forward(shape, scheme), _first_backward(shape, scheme, checkpointing))
-    results = _attention_results(shape, scheme) if attention_kept else []
+    results = _attention_results(shape, scheme) if keep_attention else []
     if not offload:
         kept = kept_activations(shape, scheme, checkpointing) + sum(results)
         moments[1]["freed"] = moments[1].get("freed", 0) + sum(results[: _passed(shape, scheme)])

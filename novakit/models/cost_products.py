@@ -67,7 +67,7 @@ class Gradients:
     self_learns: bool = False  # q, k, v, o of the self-attention learn
     all_learns: bool = False  # every weight learns
     checkpointing: bool = False
-    attention_kept: bool = False  # with checkpointing: what attention to many keys gave
+    keep_attention: bool = False  # with checkpointing: what attention to many keys gave
 
     @property
     def any(self) -> bool:
@@ -76,7 +76,7 @@ class Gradients:
 
     def again(self, keys: int = 0) -> bool:
         """Is a product run again in the backward pass, an attention to so many `keys`?"""
-        return self.checkpointing and self.any and not (self.attention_kept and keys >= KEPT_KEYS)
+        return self.checkpointing and self.any and not (self.keep_attention and keys >= KEPT_KEYS)
 
 
 NONE = Gradients()
@@ -163,12 +163,12 @@ def forward_products(shape: Shape, scheme: str, cached: bool) -> dict[str, list[
 
 
 def step_products(
-    shape: Shape, scheme: str, checkpointing: bool, attention_kept: bool = False
+    shape: Shape, scheme: str, checkpointing: bool, keep_attention: bool = False
 ) -> dict[str, list[Product]]:
     """One training step, by part; the weights that learn are those of `cost.step_cost`."""
     tokens = shape.joined_tokens if scheme == "official" else shape.tokens
     first = {"nova": min(shape.dense_layers), "vace": min(shape.sparse_layers), "official": 0}[scheme]
-    own, how = scheme == "official", {"checkpointing": checkpointing, "attention_kept": attention_kept}
+    own, how = scheme == "official", {"checkpointing": checkpointing, "keep_attention": keep_attention}
     learning = Gradients(passes=True, all_learns=True, **how)
     blocks = []
     for layer in range(shape.layers):  # blocks above the first thing that learns pass a gradient on

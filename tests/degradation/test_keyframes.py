@@ -173,7 +173,6 @@ def test_bad_input_says_what_to_do(target, generator):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cpu_generator_gives_the_same_choices_on_cuda(target):
     runs = [
         anchored_control(target.to(device), INDICES, torch.Generator().manual_seed(1), ALWAYS)

@@ -168,7 +168,6 @@ def test_bad_input_says_what_to_do(target, irrelevant, generator):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cpu_generator_gives_the_same_choices_on_cuda(target, irrelevant):
     runs = [
         cut_and_paste(target.to(device), irrelevant.to(device), torch.Generator().manual_seed(1), ALWAYS)

@@ -122,7 +122,7 @@ def test_a_training_step_is_counted_to_the_flop(preset, checkpointing, options):
 def test_a_step_that_keeps_what_attention_gave_is_counted_to_the_flop(preset, options, monkeypatch):
     keys = 10  # a latent frame has 24 tokens, or 6; the prompt has 1
     monkeypatch.setattr(cost_products, "KEPT_KEYS", keys)
-    monkeypatch.setattr(checkpointing, "keep_attention", partial(checkpointing.keep_attention, least=keys))
+    monkeypatch.setattr(checkpointing, "all_but_attention", partial(checkpointing.all_but_attention, least=keys))
     work = Work(PRESETS[preset], batch=2, cached=False, keep_attention=True, **options)
     model = network(work).train()
     found = counted_with_kernels(lambda: call(work, model).sum().backward())

@@ -118,7 +118,5 @@ def test_random_numbers_are_uniform_independent_and_repeatable():
 
 @pytest.mark.gpu
 def test_scenes_on_cuda_equal_those_on_the_cpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     on_cpu, on_gpu = render_scenes(range(4), **SMALL), render_scenes(range(4), device="cuda", **SMALL)
     assert (on_cpu.source - on_gpu.source.cpu()).abs().mean() < 1e-3

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import novakit
 from novakit.errors import NovaError, NovaNotice
 from novakit.models import learn_only
-from novakit.models.checkpointing import keep_attention
+from novakit.models.checkpointing import all_but_attention
 from novakit.models.weights import load_dense, save_dense
 from novakit.training import checkpoint, flow_matching_loss
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, list_checkpoints
@@ -97,7 +97,7 @@ def test_frame_local_attention_is_trained_and_stays_with_the_weights(tmp_path, s
 
 def test_keeping_what_attention_gave_changes_no_number(tmp_path, short):
     kept = toy_run(tmp_path, keep_attention=True, **SHORT)
-    assert kept.task.module._gradient_checkpointing_func is keep_attention
+    assert kept.task.module._gradient_checkpointing_func is all_but_attention
     assert losses(kept.folder) == losses(short[1])
 
 

@@ -10,7 +10,7 @@ import torch
 from full_size_toy import losses, run_ranks, toy_model, toy_run
 
 from novakit.errors import NovaError, NovaNotice
-from novakit.models.checkpointing import keep_attention
+from novakit.models.checkpointing import all_but_attention
 from novakit.training import trainer as trainer_module
 from novakit.training.checkpoint import latest_checkpoint
 from novakit.training.distributed.task import SampleTask
@@ -21,13 +21,13 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmor
 
 
 @contextlib.contextmanager
-def memory_for(clips, rank=0, where="forward", first=0, checkpointing=True, attention_kept=True):
+def memory_for(clips, rank=0, where="forward", first=0, checkpointing=True, keep_attention=True):
     """In process `rank` passes over more than `clips` clips run out of memory, from update `first` on.
 
     Args:
         where: "forward", or "backward" = when most gradients of a pass are there, that of the first layer is not.
         checkpointing: False: passes that do not checkpoint their blocks run out too, however small.
-        attention_kept: False: so do those that keep what attention gave.
+        keep_attention: False: so do those that keep what attention gave.
     """
     plain = SampleTask._velocity
 
@@ -41,7 +41,7 @@ def memory_for(clips, rank=0, where="forward", first=0, checkpointing=True, atte
     def velocity(task, batch, noisy, sigmas):
         here = task.processes.rank == rank and torch.is_grad_enabled() and task.step_now >= first
         large = len(noisy) > clips or not (checkpointing or task.module.gradient_checkpointing)
-        large |= not attention_kept and task.module._gradient_checkpointing_func is keep_attention
+        large |= not keep_attention and task.module._gradient_checkpointing_func is all_but_attention
         if here and large and where == "forward":
             raise FULL
         if here and large:
@@ -109,7 +109,7 @@ def test_checkpointing_comes_first(whole, tmp_path):
 
 
 def test_what_attention_gave_is_given_up_first(whole, tmp_path):
-    with memory_for(4, attention_kept=False), pytest.warns(NovaNotice, match="accumulation 1, clips a pass 4"):
+    with memory_for(4, keep_attention=False), pytest.warns(NovaNotice, match="accumulation 1, clips a pass 4"):
         trainer = toy_run(tmp_path, keep_attention=True, **SHORT)
     assert trainer.config.gradient_checkpointing and not trainer.config.keep_attention
     assert steps_down(tmp_path) == [(0, 1, 4)]

@@ -225,8 +225,6 @@ def test_gradient_clipping(tmp_path):
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_bfloat16_runs_and_keeps_float32_weights(tmp_path, device):
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     task = Line(device=device)
     _, history = fit(task, plain(precision="bf16", ema=0.9, steps=100), tmp_path)
     assert task.dtypes == {torch.bfloat16} and task.module.weight.dtype == torch.float32

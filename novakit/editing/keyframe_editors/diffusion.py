@@ -5,6 +5,7 @@ A subclass says at which size its model works and how it is called; everything e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ OFFLOADS = ("model", "sequential", None)
 SLOW_GIGABYTES = 2.0  # of weights, above which a CPU is no place for a model
 
 
-class DiffusionEditor:
+class DiffusionEditor(ABC):
     """A keyframe editor on a diffusers pipeline.
 
     Args:
@@ -92,15 +93,15 @@ class DiffusionEditor:
         edited, self.registrations[index] = bring_back(picture, source, where)
         return edited.to(frame.device)
 
+    @abstractmethod
     def _generate(
         self, frame: Tensor, prompt: str, mask: Tensor | None, reference: EditedKeyframe | None, generator: Any
     ) -> Tensor:
         """The model's picture (3, h, w) in [0, 1], at its own size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _load(self) -> Any:
         """The pipeline of `self.folder`, in memory."""
-        raise NotImplementedError
 
     def _load_once(self) -> None:
         """Read the weights and put them on the device, at the first edit."""

@@ -96,7 +96,7 @@ class GpuSuite:
         forward, training = gpu_measure.measure_forward, gpu_measure.measure_training
         take += [(f"forward.{name}", partial(forward, name=name)) for name in SCHEMES]
         take += [(f"train.{name}", partial(training, name=name)) for name in TRAINED]
-        kept = partial(training, attention_kept=True)
+        kept = partial(training, keep_attention=True)
         take += [(f"kept.{name}", partial(kept, name=name)) for name in KEPT]
         take += [("edit.cached", partial(gpu_edit.measure_edit, name="cached"))]
         take += [("offload.group", partial(measure_offload, offload="group"))]

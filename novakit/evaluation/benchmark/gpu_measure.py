@@ -107,7 +107,7 @@ def measure_source(setup: Setup, known: Numbers) -> Numbers:
     return _rates(known, taken, cost.flop.forward) | {"cache_gb": size / 1e9} | peak(setup)
 
 
-def measure_training(setup: Setup, known: Numbers, name: str, attention_kept: bool = False) -> Numbers:
+def measure_training(setup: Setup, known: Numbers, name: str, keep_attention: bool = False) -> Numbers:
     """Seconds of one training step: batch 1, checkpointing (of all, or all but attention), bfloat16 autocast, AdamW.
 
     What learns: "cached" and "local" the dense cross-attention, "official" the self-attention, "vace" the VACE blocks.
@@ -117,14 +117,14 @@ def measure_training(setup: Setup, known: Numbers, name: str, attention_kept: bo
     from novakit.models.cost import step_cost
 
     forget_peak(setup)
-    network = build_network(setup, name, learning=True, attention_kept=attention_kept)
+    network = build_network(setup, name, learning=True, keep_attention=keep_attention)
     use_attention(network, quickest_attention(known, learning=True))
     step = _training_step(setup, network, name)
     loss = step()
     require_finite(loss, f"the training step of {name}")
     forget_peak(setup)
     taken = clock(setup, step, warm=0)  # the first step warmed up
-    cost = step_cost(setup.work(name, keep_attention=attention_kept))
+    cost = step_cost(setup.work(name, keep_attention=keep_attention))
     torch._dynamo.reset()
     executed = {"executed_tflop": cost.flop.executed / 1e12, "counted_gb": cost.memory.total / 1e9}
     return _rates(known, taken, cost.flop.model) | executed | peak(setup)

@@ -47,14 +47,14 @@ class Setup:
         return Work(self.preset, **SCHEMES[name], **switches)
 
 
-def build_network(setup: Setup, name: str, learning: bool = False, attention_kept: bool = False) -> nn.Module:
+def build_network(setup: Setup, name: str, learning: bool = False, keep_attention: bool = False) -> nn.Module:
     """The network of a scheme with random weights, as `from_pretrained` and training hold it.
 
     Args:
         setup: preset and device.
         name: one of SCHEMES.
         learning: gradients, checkpointing, learning weights in float32; else everything frozen.
-        attention_kept: see `novakit.models.checkpointing`.
+        keep_attention: see `novakit.models.checkpointing`.
 
     Returns:
         A module that is called as `gpu_schemes` says.
@@ -80,7 +80,7 @@ def build_network(setup: Setup, name: str, learning: bool = False, attention_kep
         del model.base.vace_blocks, model.base.vace_patch_embedding
     if not learning:
         return _halve(network, model).requires_grad_(False).eval()
-    checkpoint_gradients(network, attention_kept)
+    checkpoint_gradients(network, keep_attention)
     return _halve(network, model, skip_learning=True).train()
 
 

@@ -208,7 +208,5 @@ def test_the_quickest_exact_attention_is_chosen():
 
 @pytest.mark.gpu
 def test_the_real_suite_starts_on_a_card(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     report = benchmark.bench("gpu", tmp_path, minutes=0.2)
     assert report["numbers"]["matmul.tflops"] > 1
