@@ -14,7 +14,11 @@ from novakit.errors import NovaError
 @app.command()
 def pretrain(
     stage: Annotated[
-        str, typer.Option(help="vae, base, nova; export (runs to a pipeline folder), unpack (back); or variant.")
+        str,
+        typer.Option(
+            help="vae, base, nova; export (runs to a pipeline folder), unpack (back), carry (the shipped base behind "
+            "the folder's own VAE); or variant."
+        ),
     ],
     variant: Annotated[
         str | None, typer.Option(help="With --stage variant: a small training that a claim or baseline needs.")

@@ -37,14 +37,14 @@ def learn_only(model: NovaTransformer3DModel, part: str) -> list[nn.Parameter]:
     """Freeze everything but one part of the model; returns the parameters that learn.
 
     Args:
-        part: "dense" = the dense cross-attention (NOVA's training, as in the paper); "main" = the DiT and
-            "sparse" = the VACE blocks (the two stages in which the nano base is made, as VACE itself was).
+        part: "dense" = the dense cross-attention (NOVA's training, as in the paper); "main" = the DiT, "sparse" =
+            the VACE blocks (the two stages in which the nano base begins, as VACE itself was made), "base" = both.
 
     Raises:
         NovaError: another part.
     """
     sparse = [*model.base.vace_blocks.parameters(), *model.base.vace_patch_embedding.parameters()]
-    parts = {"dense": list(model.dense_branch.parameters()), "sparse": sparse}
+    parts = {"dense": list(model.dense_branch.parameters()), "sparse": sparse, "base": list(model.base.parameters())}
     chosen = {id(weight) for weight in sparse}
     parts["main"] = [weight for weight in model.base.parameters() if id(weight) not in chosen]
     if part not in parts:

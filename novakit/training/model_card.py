@@ -12,7 +12,7 @@ from typing import Any
 
 from novakit.files import atomic_write_json, atomic_write_text
 
-PARTS = ("vae_short", "vae", "vae_long", "vae_whole", "main", "sparse", "nova")
+PARTS = ("vae_codes", "vae", "vae_whole", "main", "sparse", "base", "nova")
 MACHINE = "machine.json"  # in the folder of a run: where its last sitting took place
 HISTORY = "history.json"  # the sittings, beside the weights and in the folder of runs
 
@@ -109,7 +109,7 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         "",
         "## Training",
         "Data: scenes of `novakit.scenes`, split `train` (procedural textures and public-domain photographs).",
-        "Stages: `novakit pretrain --stage vae`, `base` (main, then sparse), `nova` (base frozen, as in the paper).",
+        "Stages: `novakit pretrain --stage vae`, `base` (main, sparse, base), `nova` (base frozen, as in the paper).",
         "A machine that is not named: two cores of an AMD EPYC, shared with other work.",
         "",
         "| part | started from | steps | wall minutes | last training score | last validation score | date | machine |",

@@ -1,15 +1,17 @@
 """The nano weights, from nothing: VAE, base in two stages, NOVA. One resumable command for each.
 
-    vae     "vae_short": a small Wan VAE on clips of 9 frames          everything learns
-            "vae": the same on 17 frames (the cached steady state)     everything learns
-            "vae_long" (CPU): on 33 frames, latents unchanged          the decoder learns
-            "vae_whole" (GPU): on 33 whole frames                      everything learns
+    vae     "vae_codes": the best linear code of blocks, and back      encoder and decoder learn, each alone
+            "vae": round trips of clips of 17 frames                   everything learns
+            "vae_whole" (GPU): of 33 whole frames                      everything learns
     base    "main": the plain DiT, no condition                        the DiT learns
             "sparse": VACE blocks on a frozen DiT, as VACE was made    the VACE blocks learn
+            "base": both together, a quarter without control           the base learns
     nova    the paper's training: base frozen                          the dense cross-attention learns
     export  puts the parts together as a pipeline folder               nothing learns
     unpack  the inverse: takes the shipped weights apart, so that any
             stage can go on from them                                  nothing learns
+    carry   moves the shipped base and dense branch to the latents of
+            a VAE trained anew in the folder                           nothing learns
 
 Settings of every part, on a CPU and on a GPU: `novakit.training.recipe`.
 Source: stages and freezing as in VACE and the paper; sizes, optimiser and schedule are ours (CPU minutes).
@@ -32,18 +34,21 @@ from novakit.models import build_scheduler, build_transformer, build_vae, init_v
 from novakit.paths import ROOT, build, recorded, shipped_weights
 from novakit.provenance import provenance
 from novakit.training import Trainer, load_trained
+from novakit.training.codes_task import CodesTask
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
 from novakit.training.examples import build_examples
 from novakit.training.model_card import MACHINE, write_card
-from novakit.training.nova_task import NovaTask, NovaTaskConfig
+from novakit.training.new_latents import carry
+from novakit.training.nova_task import NovaBatch, NovaTask, NovaTaskConfig
+from novakit.training.objective import step_generator
 from novakit.training.preview import edit_preview
-from novakit.training.recipe import VAE_CLIPS, VAL_SHARDS, feed, recipe
+from novakit.training.recipe import FREE_SHARE, VAE_CLIPS, VAL_SHARDS, feed, recipe
 from novakit.training.state import frozen_fingerprint
 from novakit.training.unpack import unpack
 from novakit.training.vae_task import VaeTask, measure_latents
 
-STAGES = ("vae", "base", "nova", "export", "unpack")
+STAGES = ("vae", "base", "nova", "export", "unpack", "carry")
 
 
 def pretrain(
@@ -91,6 +96,8 @@ def pretrain(
         return export(root)
     if stage == "unpack":
         return unpack(shipped_weights() / "nano", root)
+    if stage == "carry":
+        return carry(shipped_weights() / "nano", root, trained_vae(root))
     parts = stage_parts(stage, root, device)
     for part in parts:
         changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
@@ -101,12 +108,12 @@ def pretrain(
 
 
 def stage_parts(stage: str, root: Path, device: str) -> tuple[str, ...]:
-    """The parts of a stage in their order; a VAE that was unpacked goes on with its last part."""
-    if stage != "vae":
-        return {"base": ("main", "sparse"), "nova": ("nova",)}[stage]
-    if (root / "vae_whole" / "start.safetensors").exists():
-        return ("vae_whole",)
-    return ("vae_short", "vae", "vae_whole" if device.startswith("cuda") else "vae_long")
+    """The parts of a stage in their order; what was unpacked or carried over goes on with the last of them."""
+    last = {"vae": "vae_whole", "base": "base", "nova": "nova"}[stage]
+    if (root / last / "start.safetensors").exists():
+        return (last,)
+    whole = ("vae_whole",) if device.startswith("cuda") else ()
+    return {"vae": ("vae_codes", "vae", *whole), "base": ("main", "sparse", "base"), "nova": ("nova",)}[stage]
 
 
 def train_part(
@@ -150,15 +157,13 @@ def trained_vae(root: Path, device: str = "cpu") -> nn.Module:
     if not statistics.exists():
         raise NovaError(f"{statistics} is missing: finish `novakit pretrain --stage vae` first.")
     vae = load_trained(build_vae("nano"), statistics.with_name("last.safetensors"))
-    if not whole.exists() and (longer := root / "vae_long" / "best.safetensors").exists():
-        load_trained(vae, longer)
     vae.eval().requires_grad_(False)
     vae.register_to_config(**json.loads(statistics.read_text()))
     return vae.to(device)
 
 
 def trained_transformer(root: Path, *parts: str) -> nn.Module:
-    """The transformer with the weights of the named parts ("main", "sparse", "nova"), each from its own run."""
+    """The transformer with the weights of the named parts ("main", "sparse", "base", "nova"), each from its own run."""
     model = build_transformer("nano")
     zero_init_hints(model.base)
     for part in parts:
@@ -173,10 +178,11 @@ def trained_transformer(root: Path, *parts: str) -> nn.Module:
 
 def _vae_task(root: Path, part: str, device: str) -> VaeTask:
     """The VAE on the clips of one part, from nothing or from the part before."""
-    clips = VAE_CLIPS[part]
     vae = build_vae("nano").to(device)
-    task = VaeTask(vae, recipe(device)[part].seed, clips)
-    before = {"vae": "vae_short", "vae_long": "vae", "vae_whole": "vae"}.get(part)
+    if part == "vae_codes":
+        return CodesTask(vae, seed=recipe(device)[part].seed, clips=VAE_CLIPS[part])
+    task = VaeTask(vae, recipe(device)[part].seed, VAE_CLIPS[part])
+    before = {"vae": "vae_codes", "vae_whole": "vae"}.get(part)
     start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`)
     if before or start.exists():
         load_trained(vae, start if start.exists() else root / before / "last.safetensors")
@@ -186,26 +192,37 @@ def _vae_task(root: Path, part: str, device: str) -> VaeTask:
 def _flow_task(root: Path, part: str, device: str, workers: int, progress: bool) -> NovaTask:
     """The flow-matching task of one part, on its own store of encoded examples."""
     learn = "dense" if part == "nova" else part
-    before = {"main": (), "sparse": ("main",), "nova": ("main", "sparse")}[part]
-    model = trained_transformer(root, *before)
-    start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`)
+    start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`, `carry`)
+    before = {"main": (), "sparse": ("main",), "base": ("main", "sparse"), "nova": ("base",)}[part]
+    model = trained_transformer(root, *(() if part == "base" and start.exists() else before))
     if start.exists():
         load_trained(model, start)
     elif part == "sparse":
         init_vace_from_main(model.base)
     model, vae, ration = model.to(device), trained_vae(root, device), feed(device)
-    held_out, store = stores(root, learn, device, vae)
+    held_out, store = stores(root, "sparse" if part == "base" else learn, device, vae)
     build_examples((held_out, store), partial(trained_vae, root, device), workers, progress, f"{part}: examples")
     loaded, validation = store.load(device), held_out.load(device)
+
+    def batch(step: int) -> NovaBatch:
+        given = loaded.batch(step, ration.batch, ration.crop_share, ration.long_share)
+        return sometimes_free(given, step) if part == "base" else given
+
     return NovaTask(
         model,
-        lambda step: loaded.batch(step, ration.batch, ration.crop_share, ration.long_share),
+        batch,
         NovaTaskConfig(seed=recipe(device)[part].seed),
         validation=[validation.batch(step, 4, crop_share=0.0) for step in range(4)],
         settings={"part": part, "shards": store.num_shards, "batch": ration.batch},
         learn=learn,
         preview=edit_preview(vae, model, learn),
     )
+
+
+def sometimes_free(batch: NovaBatch, step: int) -> NovaBatch:
+    """The batch without its control in FREE_SHARE of the steps: the dense branch's replica walks the base so."""
+    free = torch.rand((), generator=step_generator(5, step, "drop")) < FREE_SHARE
+    return NovaBatch(batch.target_latents, None, None) if free else batch
 
 
 def stores(root: Path, learn: str, device: str, vae: nn.Module) -> tuple[LatentStore, LatentStore]:
@@ -227,7 +244,7 @@ def export(root: Path, target: Path | None = None) -> Path:
     target = target or root / "pipeline"
     pipe = NovaEditPipeline(
         vae=trained_vae(root).to(torch.bfloat16),
-        transformer=trained_transformer(root, "main", "sparse", "nova").to(torch.bfloat16),
+        transformer=trained_transformer(root, "base", "nova").to(torch.bfloat16),
         scheduler=build_scheduler("nano"),
         preset="nano",
     )

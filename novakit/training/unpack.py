@@ -21,7 +21,7 @@ from novakit.models import learn_only
 from novakit.training.ema import trainable_parameters
 from novakit.training.model_card import HISTORY
 
-FLOW_PARTS = {"main": "main", "sparse": "sparse", "nova": "dense"}  # part of the recipe -> part of the model
+FLOW_PARTS = {"base": "base", "nova": "dense"}  # part of the recipe -> part of the model
 
 
 def unpack(pipeline_folder: str | Path, root: str | Path) -> Path:
@@ -41,25 +41,25 @@ def unpack(pipeline_folder: str | Path, root: str | Path) -> Path:
     from novakit.editing.pipeline import NovaEditPipeline
 
     pipeline_folder, root = Path(pipeline_folder), Path(root)
-    runs = [part for part in ("vae", "vae_long", "vae_whole", *FLOW_PARTS) if (root / part).exists()]
+    runs = [part for part in ("vae", "vae_whole", *FLOW_PARTS) if (root / part).exists()]
     if runs:
         raise NovaError(f"{root} already holds {', '.join(runs)}; unpack into an empty folder.")
     pipe = load_folder(NovaEditPipeline, pipeline_folder, "cpu")
     vae, model = pipe.vae.float(), pipe.transformer.float()
     for path in ("vae/last", "vae_whole/start"):
-        _save(vae, root / f"{path}.safetensors")
+        save_learning(vae, root / f"{path}.safetensors")
     statistics = {name: list(vae.config[name]) for name in ("latents_mean", "latents_std")}
     atomic_write_json(root / "vae" / "latents.json", statistics)
     for part, learns in FLOW_PARTS.items():
         learn_only(model, learns)
         for name in ("start", "last"):
-            _save(model, root / part / f"{name}.safetensors")
+            save_learning(model, root / part / f"{name}.safetensors")
     if (pipeline_folder / HISTORY).exists():
         shutil.copyfile(pipeline_folder / HISTORY, root / HISTORY)
     return root
 
 
-def _save(module: nn.Module, path: Path) -> None:
+def save_learning(module: nn.Module, path: Path) -> None:
     """The weights of a module that learn, in float32."""
     weights = {name: weight.detach().float().contiguous() for name, weight in trainable_parameters(module).items()}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def test_card_quotes_logs_scores_and_notes(tmp_path):
     (tmp_path / "notes.md").write_text("Trained in two sittings.")
     (tmp_path / "score.md").write_text("| NOVA | 27.0 |")
     text = write_card(tmp_path, tmp_path / "pipeline", tmp_path / "score.md").read_text()
-    assert "| vae_short | nothing | 10 |" in text and "30.000 dB" in text and "| nova | nothing | 16 |" in text
+    assert "| vae_codes | nothing | 10 |" in text and "30.000 dB" in text and "| nova | nothing | 16 |" in text
     assert "0.250" in text and json.loads((tmp_path / "pipeline" / "history.json").read_text())[-1]["steps"] == 16
     assert "Trained in two sittings." in text and "| NOVA | 27.0 |" in text
     assert "Not scored yet" in write_card(tmp_path, tmp_path / "pipeline").read_text()

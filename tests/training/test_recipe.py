@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 import torch
 
+from novakit.editing.pipeline import NovaEditPipeline
 from novakit.errors import NovaError
 from novakit.models import build_transformer, build_vae
-from novakit.training import TrainConfig, Trainer, pretrain
+from novakit.training import TrainConfig, Trainer, codes_task, new_latents, pretrain
 from novakit.training.data import LatentStore
 from novakit.training.examples import build_examples
 from novakit.training.model_card import MACHINE
@@ -17,7 +18,7 @@ from novakit.training.nova_task import NovaBatch, NovaTask
 from novakit.training.objective import draw_noise
 from novakit.training.recipe import CUDA_FEED, FEED, RECIPE, VAE_CLIPS, VaeClips, feed, recipe
 from novakit.training.task import GraphedTask
-from novakit.training.vae_task import VaeTask
+from novakit.training.vae_task import VaeTask, measure_latents
 
 
 def make_vae(seed=0):
@@ -34,12 +35,26 @@ def test_a_gpu_has_a_recipe_for_every_part_and_a_larger_feed():
 
 
 def test_a_vae_from_nothing_takes_other_parts_than_one_that_goes_on(tmp_path):
-    assert pretrain.stage_parts("vae", tmp_path, "cpu") == ("vae_short", "vae", "vae_long")
-    assert pretrain.stage_parts("vae", tmp_path, "cuda") == ("vae_short", "vae", "vae_whole")
-    (tmp_path / "vae_whole").mkdir()
-    (tmp_path / "vae_whole" / "start.safetensors").touch()
-    assert pretrain.stage_parts("vae", tmp_path, "cpu") == ("vae_whole",)
-    assert pretrain.stage_parts("base", tmp_path, "cuda") == ("main", "sparse")
+    assert pretrain.stage_parts("vae", tmp_path, "cpu") == ("vae_codes", "vae")
+    assert pretrain.stage_parts("vae", tmp_path, "cuda") == ("vae_codes", "vae", "vae_whole")
+    assert pretrain.stage_parts("base", tmp_path, "cuda") == ("main", "sparse", "base")
+    for stage, last in (("vae", "vae_whole"), ("base", "base")):
+        (tmp_path / last).mkdir()
+        (tmp_path / last / "start.safetensors").touch()
+        assert pretrain.stage_parts(stage, tmp_path, "cpu") == (last,)
+
+
+def test_the_base_learns_without_control_a_quarter_of_the_time_and_the_same_quarter_again():
+    batch = NovaBatch(torch.zeros(1), None, torch.ones(1))
+    free = [pretrain.sometimes_free(batch, step).control is None for step in range(400)]
+    assert 0.18 < sum(free) / len(free) < 0.32
+    assert free == [pretrain.sometimes_free(batch, step).control is None for step in range(400)]
+
+
+def test_both_halves_of_the_base_learn_and_the_dense_branch_does_not():
+    model = nova_task("base").module
+    assert all(weight.requires_grad for weight in model.base.parameters())
+    assert not any(weight.requires_grad for weight in model.dense_branch.parameters())
 
 
 def test_an_unpacked_vae_goes_on_and_is_measured_anew(tmp_path, monkeypatch):
@@ -103,3 +118,28 @@ def test_graphs_need_a_card_and_one_pass_per_update(tmp_path):
         Trainer(nova_task(), TrainConfig(steps=1, cuda_graphs=True), tmp_path)
     with pytest.raises(NovaError, match="accumulate=1"):
         TrainConfig(cuda_graphs=True, accumulate=2)
+
+
+def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, monkeypatch):
+    """Every stage of the recipe in small: VAE from nothing, the shipped base carried to it, base, NOVA, export."""
+    small = replace(FEED, shards={"main": 1, "sparse": 2, "dense": 2}, clips=2, frame_counts=(17,), batch=2)
+    monkeypatch.setattr(pretrain, "feed", lambda device: small)
+    monkeypatch.setattr(pretrain, "VAL_SHARDS", 1)
+    monkeypatch.setattr(pretrain, "measure_latents", partial(measure_latents, num_clips=2, batch=2))
+    monkeypatch.setattr(codes_task, "fit_codes", partial(codes_task.fit_codes, num_clips=2, batch=2))
+    monkeypatch.setattr(new_latents, "training_clips", partial(new_latents.training_clips, 4, 4))
+    for part in ("vae_codes", "vae"):
+        monkeypatch.setitem(VAE_CLIPS, part, VaeClips(1, 5, (16, 16)))
+        monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
+    for part in ("base", "nova"):
+        monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
+    run = partial(pretrain.pretrain, folder=tmp_path, device="cpu", steps=1, progress=False)
+    assert run("vae") == tmp_path / "vae"
+    run("carry")
+    run("base")
+    run("nova")
+    pipe = NovaEditPipeline.from_pretrained(run("export"))
+    assert pipe.transformer.is_nova and min(pipe.vae.config.latents_std) > 0
+    assert [row["part"] for row in json.loads((tmp_path / "pipeline" / "history.json").read_text())] == [
+        "vae_codes", "vae", "base", "nova"
+    ]  # fmt: skip
