@@ -1,4 +1,4 @@
-"""The nano weights, from nothing: VAE, base in two stages, NOVA. One resumable command for each.
+"""The nano weights, from nothing: VAE, base in three parts, NOVA. One resumable command for each.
 
     vae     "vae_codes": the best linear code of blocks, and back      encoder and decoder learn, each alone
             "vae": round trips of clips of 17 frames                   everything learns
