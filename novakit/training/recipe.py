@@ -26,7 +26,7 @@ _COMMON = TrainConfig(
     seed=1,
 )
 _VAE = replace(_COMMON, warmup=20, best_metric="psnr")
-#: Every part on a CPU: in all about six hours of one core, without "vae_whole", which wants a GPU.
+#: Every part on a CPU: reckoned from its parts about six hours of one core, without "vae_whole", which wants a GPU.
 RECIPE = {
     "vae_codes": replace(_VAE, steps=1000),
     "vae": replace(_VAE, steps=7600, seed=2),
@@ -39,7 +39,7 @@ RECIPE = {
 _LONG = {"ema": 0.995, "checkpoint_every": 200, "validate_every": 200}
 _FAST = {"background_checkpoints": True, "cuda_graphs": True}
 #: The same on a GPU, where they differ: going on from unpacked weights, 6.3 minutes of one H200 and 1.2 more for the
-#: examples (with which it shares the card from "main" on).
+#: examples (with which it shares the card from "main" on). "base" has not been run on a GPU yet.
 CUDA_RECIPE = RECIPE | {
     "vae_whole": replace(RECIPE["vae_whole"], **_FAST),
     "main": replace(_COMMON, steps=213, **_LONG, **_FAST),
