@@ -93,17 +93,26 @@ def test_jobs_at_a_time_start_from_shipped_artefacts(tmp_path):
     assert "found nothing" in (report.folder / "01_second.ipynb").read_text()
 
 
+@pytest.fixture
+def leaves_no_process():
+    """Whatever this process has started at the end of a test it had started before it, as other tests may have."""
+    before = psutil.Process().children(recursive=True)
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
+
+
+@pytest.mark.usefixtures("leaves_no_process")
 def test_timeout_stops_the_notebook_and_leaves_no_kernel(tmp_path):
     write_toy(tmp_path / "notebooks", "00_endless.ipynb", "print('started', flush=True)\nwhile True: pass")
     report = run_series(folder=tmp_path / "notebooks", out=tmp_path / "out", timeout_minutes=0.1)
     assert report.rows[0].verdict.status == "timeout"
     assert report.rows[0].cost.minutes < 0.5
-    assert not psutil.Process().children(recursive=True)
 
 
 WAIT = "import pathlib, time\nseen = pathlib.Path('seen')\nfirst = not seen.exists()\nseen.touch()\n"
 
 
+@pytest.mark.usefixtures("leaves_no_process")
 @pytest.mark.parametrize(("when", "status"), [("first", "passed"), ("True", "stalled")])
 def test_a_kernel_that_waits_for_ever_is_tried_once_more(tmp_path, monkeypatch, when, status):
     monkeypatch.setattr(process, "_STALL_SECONDS", 4)
@@ -111,7 +120,6 @@ def test_a_kernel_that_waits_for_ever_is_tried_once_more(tmp_path, monkeypatch, 
     report = run_series(folder=tmp_path / "notebooks", out=tmp_path / "out")
     assert report.rows[0].verdict.status == status
     assert report.rows[0].warning == "second try; the first one: nothing was computed for 4 s"
-    assert not psutil.Process().children(recursive=True)
 
 
 def test_sigterm_takes_the_kernels_along(tmp_path):

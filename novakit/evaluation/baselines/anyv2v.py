@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from novakit.editing.denoise import Conditions, set_timesteps, velocity
 from novakit.errors import NovaError
-from novakit.evaluation.baselines.flow_inversion import invert_flow
+from novakit.evaluation.baselines.flow_inversion import FEWEST_STEPS, invert_flow
 from novakit.evaluation.baselines.on_base import base_conditions, kept_context
 from novakit.evaluation.baselines.task import Baseline, EditTask
 from novakit.models import decode_latents, encode_clip
@@ -75,7 +75,8 @@ def edit(pipe: Any, task: EditTask, config: AnyV2VConfig | None = None) -> Tenso
     edited = kept_context(pipe, task.first_frame("AnyV2V"), [0], frames)
     with torch.no_grad():
         latents = encode_clip(pipe.vae, task.source.to(device))
-        trajectory = invert_flow(pipe, latents, task.steps, base_conditions(pipe, source), config.repeats)
+        steps = max(task.steps, FEWEST_STEPS)
+        trajectory = invert_flow(pipe, latents, steps, base_conditions(pipe, source), config.repeats)
         return decode_latents(pipe.vae, _sample(pipe, trajectory, source, edited, blocks, config.share))
 
 

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from novakit.editing.denoise import Conditions, set_timesteps, velocity
 
+FEWEST_STEPS = 8  # a long Euler step cannot be undone: with four the nano base runs away from the clip
+
 
 @torch.no_grad()
 def invert_flow(pipe: Any, latents: Tensor, steps: int, conditions: Conditions, repeats: int = 4) -> list[Tensor]:

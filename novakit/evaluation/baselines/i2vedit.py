@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from novakit.evaluation.baselines.flow_inversion import invert_flow
+from novakit.evaluation.baselines.flow_inversion import FEWEST_STEPS, invert_flow
 from novakit.evaluation.baselines.lora import SELF_ATTENTION, LoraConfig, clip_lora, lora_parameters, seed_of, tune
 from novakit.evaluation.baselines.on_base import base_conditions, kept_context, sample_base
 from novakit.evaluation.baselines.task import Baseline, EditTask
@@ -56,13 +56,14 @@ def edit(pipe: Any, task: EditTask, config: I2VEditConfig | None = None) -> Tens
 
 def _edit_clip(pipe: Any, task: EditTask, config: I2VEditConfig) -> Tensor:
     lesson, seed, noise = motion_lesson(pipe, task.source), seed_of(task.noise, config.lora.seed), task.noise
+    steps = max(task.steps, FEWEST_STEPS) if config.invert else task.steps
     context = kept_context(pipe, task.first_frame("I2VEdit"), [0], task.source.shape[2])
     with clip_lora(pipe.transformer.base, config.lora, seed) as parameters:
         tune(pipe, parameters, [lesson], config.lora, seed)
         if config.invert:
             source = base_conditions(pipe, lesson.control)
-            noise = invert_flow(pipe, lesson.target_latents, task.steps, source)[0]
-        return sample_base(pipe, noise, task.steps, context)
+            noise = invert_flow(pipe, lesson.target_latents, steps, source)[0]
+        return sample_base(pipe, noise, steps, context)
 
 
 @torch.no_grad()
