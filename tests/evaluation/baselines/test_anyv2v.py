@@ -73,9 +73,9 @@ def test_hooks_are_gone_after_an_error(pipe):
     assert not any(module._forward_hooks for module in pipe.transformer.modules())
 
 
-def test_an_unedited_first_frame_gives_the_source_back(pipe, task):
+def test_an_unedited_first_frame_gives_the_source_back_however_few_steps_nova_takes(pipe, task):
     one = task.clip(1)
-    kept = replace(one, keyframes=one.source[:, :, one.indices], steps=8)
+    kept = replace(one, keyframes=one.source[:, :, one.indices], steps=2)
     with torch.no_grad():
         ceiling = decode_latents(pipe.vae, encode_clip(pipe.vae, one.source))
     assert region_psnr(anyv2v.edit(pipe, kept), ceiling, torch.ones_like(one.mask)).item() > 30
