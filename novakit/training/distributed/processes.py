@@ -65,6 +65,7 @@ class Processes:
         ]
         on_cpu = choose_device(device).device == "cpu"
         accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=handlers)
+        accelerator.wait_for_everyone()  # one that is refused and leaves must not break those that are still joining
         asked = _sharding_asked(accelerator)
         return cls(accelerator, shard=fsdp or asked)
 
