@@ -34,21 +34,24 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's number.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
 ) -> None:
-    """Train the nano weights on the nano world, stage by stage, resumable at any moment."""
+    """Train the nano weights on the nano world, stage by stage, resumable at any moment; torchrun shares the work."""
     options = {"minutes": minutes, "device": device, "resume": resume, "threads": threads, "steps": steps}
     if (stage == "variant") != (variant is not None) or (variant is not None and lr is not None):
         raise NovaError(
             f"--stage {stage}, --variant {variant} and --lr {lr} do not go together: --variant NAME belongs to --stage "
             "variant, which has its own learning rate. Leave out what does not belong."
         )
-    if variant is not None:
-        from novakit.training.variants.train import train_variant
+    from novakit.training.full_size.command import one_voice
 
-        train_variant(variant, folder, **options)
-        return
-    from novakit.training.pretrain import pretrain as train_stage
+    with one_voice():
+        if variant is not None:
+            from novakit.training.variants.train import train_variant
 
-    train_stage(stage, folder, **options, workers=workers, lr=lr)
+            train_variant(variant, folder, **options)
+        else:
+            from novakit.training.pretrain import pretrain as train_stage
+
+            train_stage(stage, folder, **options, workers=workers, lr=lr)
 
 
 @app.command()

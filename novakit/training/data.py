@@ -74,7 +74,7 @@ class LatentStore:
     def build(self, vae: nn.Module, shards: range | None = None, report: Callable[[int], None] | None = None) -> None:
         """Make the shards that are missing; call `report(shard)` after each."""
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        for shard in shards or range(self.num_shards):
+        for shard in range(self.num_shards) if shards is None else shards:
             if not self.path(shard).exists():
                 batch = self.make(vae, shard)
                 tensors = {f.name: getattr(batch, f.name) for f in fields(batch) if getattr(batch, f.name) is not None}

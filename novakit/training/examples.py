@@ -22,7 +22,12 @@ VaeMaker = Callable[[], nn.Module]  # a picklable function: the frozen VAE, on t
 
 
 def build_examples(
-    stores: Iterable[LatentStore], make_vae: VaeMaker, workers: int = 1, progress: bool = True, what: str = "examples"
+    stores: Iterable[LatentStore],
+    make_vae: VaeMaker,
+    workers: int = 1,
+    progress: bool = True,
+    what: str = "examples",
+    share: tuple[int, int] = (0, 1),
 ) -> None:
     """Make the shards that are missing.
 
@@ -32,6 +37,7 @@ def build_examples(
         workers: processes; 1 = this one.
         progress: show how many shards are there.
         what: name of the progress bar.
+        share: (i, n) when n programs make them together, each with its own workers, and this is the i-th.
 
     Raises:
         NovaError: no worker.
@@ -46,9 +52,10 @@ def build_examples(
         if workers == 1:
             vae = make_vae()
             for store in stores:
-                store.build(vae, report=lambda shard: bar.update(_there(stores) - bar.n))
+                own = range(share[0], store.num_shards, share[1])
+                store.build(vae, own, report=lambda shard: bar.update(_there(stores) - bar.n))
             return
-        running = multiprocessing.spawn(_share, (workers, stores, make_vae), nprocs=workers, join=False)
+        running = multiprocessing.spawn(_share, (workers, stores, make_vae, share), nprocs=workers, join=False)
         while not running.join(timeout=0.2):
             bar.update(_there(stores) - bar.n)
             time.sleep(0.2)
@@ -59,9 +66,9 @@ def _there(stores: list[LatentStore]) -> int:
     return sum(store.num_shards - len(store.missing()) for store in stores)
 
 
-def _share(rank: int, workers: int, stores: list[LatentStore], make_vae: VaeMaker) -> None:
-    """Every `workers`-th shard of all stores."""
+def _share(worker: int, workers: int, stores: list[LatentStore], make_vae: VaeMaker, share: tuple[int, int]) -> None:
+    """One worker's shards of all stores."""
     torch.set_num_threads(1)
     vae = make_vae()
     for store in stores:
-        store.build(vae, range(rank, store.num_shards, workers))
+        store.build(vae, range(share[0] * workers + worker, store.num_shards, share[1] * workers))

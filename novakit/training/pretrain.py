@@ -1,5 +1,7 @@
 """The nano weights, from nothing: VAE, base in three parts, NOVA. One resumable command for each.
 
+Under torchrun or `accelerate launch` the passes of an update (`accumulate`) are shared out: the same numbers, sooner.
+
     vae     "vae_codes": the best linear code of blocks, and back      encoder and decoder learn, each alone
             "vae": round trips of clips of 17 frames                   everything learns
             "vae_whole" (GPU): of 33 whole frames                      everything learns
@@ -20,6 +22,7 @@ Source: stages and freezing as in VACE and the paper; sizes, optimiser and sched
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +40,7 @@ from novakit.training import Trainer, load_trained
 from novakit.training.codes_task import CodesTask
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
+from novakit.training.distributed.processes import Processes, joined
 from novakit.training.examples import build_examples
 from novakit.training.model_card import MACHINE, write_card
 from novakit.training.new_latents import carry
@@ -82,7 +86,7 @@ def pretrain(
         The folder of the stage (of the pipeline, for "export").
 
     Raises:
-        NovaError: unknown stage, or a stage before it is missing.
+        NovaError: unknown stage, a stage before it is missing, or several processes for a stage that learns nothing.
     """
     if stage not in STAGES:
         raise NovaError(f"There is no stage {stage!r}; choose one of {', '.join(STAGES)}.")
@@ -92,19 +96,19 @@ def pretrain(
         torch.set_num_threads(threads)
     device = choose_device(device).device
     root = Path(folder) if folder else build() / "pretrain"
-    if stage == "export":
-        return export(root)
-    if stage == "unpack":
-        return unpack(shipped_weights() / "nano", root)
-    if stage == "carry":
-        return carry(shipped_weights() / "nano", root, trained_vae(root))
-    parts = stage_parts(stage, root, device)
-    for part in parts:
-        changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
-        config = replace(recipe(device)[part], minutes=minutes, **changes)
-        if not train_part(root, part, config, device, resume, progress, workers):
-            break
-    return root / parts[-1]
+    with joined(device) as team:
+        if stage in MOVES:
+            if team.count > 1:
+                raise NovaError(f"stage {stage} only moves weights; run it once, without a launcher.")
+            return MOVES[stage](root)
+        device = str(team.device) if team.device.type == "cuda" else device  # each process has its own card
+        parts = stage_parts(stage, root, device)
+        for part in parts:
+            changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
+            config = replace(recipe(device)[part], minutes=minutes, **changes)
+            if not train_part(root, part, config, device, resume, progress and team.is_main, workers, team):
+                break
+        return root / parts[-1]
 
 
 def stage_parts(stage: str, root: Path, device: str) -> tuple[str, ...]:
@@ -124,22 +128,24 @@ def train_part(
     resume: bool = True,
     progress: bool = True,
     workers: int = 1,
+    team: Processes | None = None,
 ) -> bool:
     """Train one part of the recipe in `root/part`; True when it reached its last step.
 
     A finished part goes on when it is asked for more steps, or given more shards.
     """
+    team = team or Processes()
     torch.manual_seed(config.seed)
     if device.startswith("cuda"):
         torch.backends.cudnn.benchmark = True  # the VAE's convolutions come in a handful of shapes
         torch.set_float32_matmul_precision("high")
     is_vae = part in VAE_CLIPS
-    task = _vae_task(root, part, device) if is_vae else _flow_task(root, part, device, workers, progress)
-    trainer = Trainer(task, config, root / part)
-    atomic_write_json(root / part / MACHINE, provenance(config.seed, device))
+    task = _vae_task(root, part, device) if is_vae else _flow_task(root, part, device, workers, progress, team)
+    trainer = Trainer(task, config, root / part, team)
+    team.on_main(lambda: atomic_write_json(root / part / MACHINE, provenance(config.seed, device)))
     trainer.fit(resume=resume, progress=progress, accept_changes=("steps", "shards"))
     if trainer.stop_reason == "done" and part in ("vae", "vae_whole"):
-        _measure_vae(root, part, device)
+        team.on_main(lambda: _measure_vae(root, part, device))
     return trainer.stop_reason == "done"
 
 
@@ -189,7 +195,7 @@ def _vae_task(root: Path, part: str, device: str) -> VaeTask:
     return task
 
 
-def _flow_task(root: Path, part: str, device: str, workers: int, progress: bool) -> NovaTask:
+def _flow_task(root: Path, part: str, device: str, workers: int, progress: bool, team: Processes) -> NovaTask:
     """The flow-matching task of one part, on its own store of encoded examples."""
     learn = "dense" if part == "nova" else part
     start = root / part / "start.safetensors"  # weights of an earlier sitting (`unpack`, `carry`)
@@ -201,7 +207,8 @@ def _flow_task(root: Path, part: str, device: str, workers: int, progress: bool)
         init_vace_from_main(model.base)
     model, vae, ration = model.to(device), trained_vae(root, device), feed(device)
     held_out, store = stores(root, "sparse" if part == "base" else learn, device, vae)
-    build_examples((held_out, store), partial(trained_vae, root, device), workers, progress, f"{part}: examples")
+    how = {"workers": workers, "progress": progress, "what": f"{part}: examples", "share": (team.rank, team.count)}
+    team.together(lambda: build_examples((held_out, store), partial(trained_vae, root, device), **how))
     loaded, validation = store.load(device), held_out.load(device)
 
     def batch(step: int) -> NovaBatch:
@@ -251,3 +258,11 @@ def export(root: Path, target: Path | None = None) -> Path:
     pipe.save_pretrained(target)
     write_card(root, target, recorded() / "nano_score.md" if ROOT else None)
     return target
+
+
+#: Stages in which nothing learns.
+MOVES: dict[str, Callable[[Path], Path]] = {
+    "export": export,
+    "unpack": lambda root: unpack(shipped_weights() / "nano", root),
+    "carry": lambda root: carry(shipped_weights() / "nano", root, trained_vae(root)),
+}

@@ -23,6 +23,7 @@ from novakit.models.checkpointing import checkpoint_gradients
 from novakit.training.checkpoint import CheckpointWriter, latest_checkpoint, write_checkpoint, write_weights
 from novakit.training.config import TrainConfig, better_score, check_same_run, check_same_settings, learning_rate
 from novakit.training.distributed.logs import open_log
+from novakit.training.distributed.passes import add_gradients, own_passes
 from novakit.training.distributed.processes import Processes, mean_of
 from novakit.training.distributed.sharding import whole
 from novakit.training.ema import WeightAverage, trainable_parameters
@@ -52,7 +53,7 @@ class Trainer:
         if config.gradient_checkpointing:
             checkpoint_gradients(task.module, config.keep_attention)
         self.frozen = frozen_fingerprint(task.module)
-        self.processes.wrap(task)
+        self.processes.wrap(task, config.accumulate)
         self.writer = CheckpointWriter(config.background_checkpoints)
         self.parameters = trainable_parameters(task.module)
         check_parameters(self.parameters)
@@ -175,12 +176,15 @@ class Trainer:
         """Backward passes of one update; the mean numbers, and where this process met a loss that is no number."""
         count, batches, faults = self.config.accumulate, [], []
         network = getattr(self.task, "network", None)
-        for index in range(self.step * count, (self.step + 1) * count):
-            with self.processes.accumulating(network, last=(index + 1) % count == 0):
+        passes = range(self.step * count, (self.step + 1) * count)
+        for index in own_passes(self.processes, passes) if network is None else passes:
+            with self.processes.accumulating(network, last=index == passes[-1]):
                 loss, numbers = self._one_pass(index)
             batches.append({"loss": loss.item(), **{name: float(number) for name, number in numbers.items()}})
             if not math.isfinite(batches[-1]["loss"]):
                 faults.append(getattr(self.task, "blame", "batch {}".format)(index))
+        if network is None:
+            add_gradients(self.processes, self.parameters.values())
         return self.processes.mean(mean_of(batches)), faults
 
     def _one_pass(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from novakit.errors import NovaError
 from novakit.training import Trainer
 from novakit.training.checkpoint import latest_checkpoint
 from novakit.training.distributed import task as distributed_task
-from novakit.training.distributed.processes import Processes, _joined
+from novakit.training.distributed.processes import Processes, _joined, joined
 from novakit.training.run_folder import read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -192,8 +193,55 @@ def test_batch_that_cannot_be_divided(tmp_path):
         toy_run(tmp_path / "run", accumulation=3)
 
 
-def test_task_without_shares_is_refused_in_several_processes(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_passes_that_cannot_be_shared_out_are_refused(tmp_path, accumulate):
     several = Processes()
     several.count = 2
-    with pytest.raises(NovaError, match="ToyTask cannot be trained by 2 processes"):
-        Trainer(ToyTask(), CONFIG, tmp_path, several)
+    with pytest.raises(NovaError, match=f"ToyTask cannot be trained by 2 processes with accumulate {accumulate}"):
+        Trainer(ToyTask(), replace(CONFIG, accumulate=accumulate), tmp_path, several)
+    several.shard = True
+    with pytest.raises(NovaError, match="ToyTask cannot be trained with split weights"):
+        Trainer(ToyTask(), replace(CONFIG, accumulate=2), tmp_path, several)
+
+
+class Lines:
+    """Fits a line to points that follow from the pass; its offset learns in every fourth pass only."""
+
+    def __init__(self):
+        self.module = torch.nn.Linear(3, 2).double()
+        with torch.no_grad():
+            self.module.weight.fill_(0.1), self.module.bias.fill_(0.2)
+        self.seen = []
+
+    def loss(self, index):
+        self.seen.append(index)
+        points = torch.randn(4, 3, generator=torch.Generator().manual_seed(index)).double()
+        output = points @ self.module.weight.T + (self.module.bias if index % 4 == 3 else 0.0)
+        return (output - points[:, :2]).square().mean(), {"index": index}
+
+
+def fit_lines(folder, team=None):
+    """Ten updates of four passes; returns which passes this process computed."""
+    task = Lines()
+    config = replace(CONFIG, steps=10, accumulate=4, log_every=1, validate_every=0, best_metric=None)
+    Trainer(task, config, folder, team).fit(progress=False)
+    return task.seen
+
+
+def fit_lines_together(folder):
+    with joined("cpu") as team:
+        print("passes", fit_lines(folder, team))
+
+
+def test_passes_shared_out_give_the_numbers_of_one_process(tmp_path):
+    seen = fit_lines(tmp_path / "one")
+    done = run_ranks(lambda: fit_lines_together(tmp_path / "two"), tmp_path)
+    assert done.codes == [0, 0], done.text()
+    assert [f"passes {seen[rank::2]}" in done.text(rank) for rank in (0, 1)] == [True, True]
+    assert_same(tmp_path / "two", tmp_path / "one")
+
+
+def test_without_a_launcher_one_process_is_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined("cpu") as team:
+        assert team.count == 1 and team.accelerator is None

@@ -1,11 +1,14 @@
 """The recipe on a CPU and on a GPU: parts, examples by several processes, steps that can be recorded."""
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from full_size_toy import run_ranks
+from safetensors.torch import load_file
 
 from novakit.editing.pipeline import NovaEditPipeline
 from novakit.errors import NovaError
@@ -120,8 +123,9 @@ def test_graphs_need_a_card_and_one_pass_per_update(tmp_path):
         TrainConfig(cuda_graphs=True, accumulate=2)
 
 
-def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, monkeypatch):
-    """Every stage of the recipe in small: VAE from nothing, the shipped base carried to it, base, NOVA, export."""
+@pytest.fixture
+def small_recipe(monkeypatch):
+    """The whole recipe, in small."""
     small = replace(FEED, shards={"main": 1, "sparse": 2, "dense": 2}, clips=2, frame_counts=(17,), batch=2)
     monkeypatch.setattr(pretrain, "feed", lambda device: small)
     monkeypatch.setattr(pretrain, "VAL_SHARDS", 1)
@@ -133,6 +137,10 @@ def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, monkeypatch):
         monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
     for part in ("base", "nova"):
         monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
+
+
+def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, small_recipe):
+    """Every stage of the recipe: VAE from nothing, the shipped base carried to it, base, NOVA, export."""
     run = partial(pretrain.pretrain, folder=tmp_path, device="cpu", steps=1, progress=False)
     assert run("vae") == tmp_path / "vae"
     run("carry")
@@ -143,3 +151,24 @@ def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, monkeypatch):
     assert [row["part"] for row in json.loads((tmp_path / "pipeline" / "history.json").read_text())] == [
         "vae_codes", "vae", "base", "nova"
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_walk_the_same_road(tmp_path, small_recipe):
+    """A launcher starts a stage twice: examples and passes are shared out, the weights are those of one process."""
+    stages = {"vae": ("vae_codes", "vae"), "base": ("base",)}
+    for folder in ("one", "two"):
+        run = partial(pretrain.pretrain, folder=tmp_path / folder, device="cpu", steps=1, progress=False)
+        for stage in stages:
+            if folder == "one":
+                run(stage)
+            else:
+                done = run_ranks(partial(run, stage), tmp_path)
+                assert done.codes == [0, 0], done.text()
+            if stage == "vae":
+                run("carry")
+    for part in (part for parts in stages.values() for part in parts):
+        one, two = (load_file(tmp_path / folder / part / "last.safetensors") for folder in ("one", "two"))
+        assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one), part
+    done = run_ranks(partial(run, "export"), tmp_path)
+    assert done.codes == [2, 2] and "run it once, without a launcher" in done.text(0)

@@ -1,8 +1,9 @@
 """Several processes as one run: who am I, what do all agree on, and what happens when one of them is lost.
 
-Every process runs the same code on its own share of the batch. Gradients are averaged by DDP or FSDP (through
-accelerate); everything that decides the course of the run (a NaN, a signal, a full disk) is agreed on by all of
-them, so that they stop at the same step and none waits for ever. With one process all of this does nothing.
+Every process runs the same code on its own share of the batch, or on its own passes of an update. Gradients are
+averaged by DDP or FSDP (through accelerate), or added up (`passes`); everything that decides the course of the run (a
+NaN, a signal, a full disk) is agreed on by all of them, so that they stop at the same step and none waits for ever.
+With one process all of this does nothing.
 
 Source: ours, on accelerate and torch.distributed.
 """
@@ -10,6 +11,7 @@ Source: ours, on accelerate and torch.distributed.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from novakit.errors import NovaError
+from novakit.training.distributed.passes import check_passes
 
 T = TypeVar("T")
 #: Parts of the messages with which gloo, NCCL and the store report a peer that is gone or does not answer.
@@ -95,19 +98,20 @@ class Processes:
         """True in the process that writes files."""
         return self.rank == 0
 
-    def wrap(self, task: Any) -> None:
-        """Let the gradients of the task's module be averaged over all processes: sets `task.network`.
+    def wrap(self, task: Any, accumulate: int = 1) -> None:
+        """Let gradients travel between the processes: DDP or FSDP around the task's `network`, if it has one.
+
+        Args:
+            task: the task; one without a network has its passes of an update shared out (`passes`).
+            accumulate: passes per update.
 
         Raises:
-            NovaError: the task draws its batch without regard to the process it runs in.
+            NovaError: passes that cannot be shared out.
         """
         if self.count == 1:
             return
         if not hasattr(task, "network"):
-            raise NovaError(
-                f"{type(task).__name__} cannot be trained by {self.count} processes: each would see the same batch. "
-                "Use novakit.training.distributed.task.SampleTask, or one process."
-            )
+            return check_passes(self, type(task).__name__, accumulate)
         if self.shard:
             from novakit.training.distributed.sharding import shard_model
 
@@ -117,7 +121,7 @@ class Processes:
 
     def accumulating(self, network: nn.Module | None, last: bool) -> AbstractContextManager:
         """Context of one backward pass: gradients travel between processes only in the last one of an update."""
-        if self.count == 1 or last:
+        if self.count == 1 or last or network is None:
             return nullcontext()
         if self.shard:
             from novakit.training.distributed.sharding import without_exchange
@@ -220,6 +224,25 @@ class Processes:
                 f"({_line(error)}). Its own output says why; no word at all usually means too little memory. The "
                 f"checkpoints in {folder}/checkpoints are whole: the same command goes on from the newest."
             ) from error
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """The processes that torchrun or `accelerate launch` started, until the block ends; without a launcher one alone.
+
+    Args:
+        device: as in `Processes.start`.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes()
+        return
+    team = Processes.start(device)
+    try:
+        yield team
+    except BaseException as error:
+        team.close(wait=isinstance(error, SystemExit | KeyboardInterrupt))  # these are agreed on by all
+        raise
+    team.close()
 
 
 def _sharding_asked(accelerator: Any) -> bool:
