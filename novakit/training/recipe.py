@@ -26,7 +26,7 @@ _COMMON = TrainConfig(
     seed=1,
 )
 _VAE = replace(_COMMON, warmup=20, best_metric="psnr")
-#: Every part on a CPU. Two processes on two cores took 8, 35, 48 and 45 minutes for "vae_codes", "vae", "base" (behind
+#: Every part on a CPU. Two processes on two cores took 8, 35, 48 and 43 minutes for "vae_codes", "vae", "base" (behind
 #: `carry`) and "nova", and 9 for their examples; "main" and "sparse" were last run behind an earlier VAE.
 RECIPE = {
     "vae_codes": replace(_VAE, steps=900, accumulate=2),
@@ -35,7 +35,7 @@ RECIPE = {
     "main": replace(_COMMON, steps=1300),
     "sparse": replace(_COMMON, steps=1100),
     "base": replace(_COMMON, steps=2000, accumulate=2, ema=0.995, validate_every=400, seed=21),
-    "nova": replace(_COMMON, steps=1500, accumulate=2, ema=0.995, validate_every=400, seed=31),
+    "nova": replace(_COMMON, steps=1300, accumulate=2, ema=0.995, validate_every=400, seed=31),
 }
 _LONG = {"ema": 0.995, "checkpoint_every": 200, "validate_every": 200}
 _FAST = {"background_checkpoints": True, "cuda_graphs": True}
