@@ -40,7 +40,7 @@ from novakit.training import Trainer, load_trained
 from novakit.training.codes_task import CodesTask
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
-from novakit.training.distributed.processes import Processes, joined
+from novakit.training.distributed.processes import Processes, launched
 from novakit.training.examples import build_examples
 from novakit.training.model_card import MACHINE, write_card
 from novakit.training.new_latents import carry
@@ -96,7 +96,7 @@ def pretrain(
         torch.set_num_threads(threads)
     device = choose_device(device).device
     root = Path(folder) if folder else build() / "pretrain"
-    with joined(device) as team:
+    with launched(device) as team:
         if stage in MOVES:
             if team.count > 1:
                 raise NovaError(f"stage {stage} only moves weights; run it once, without a launcher.")

@@ -16,7 +16,7 @@ from novakit.errors import NovaError
 from novakit.training import Trainer
 from novakit.training.checkpoint import latest_checkpoint
 from novakit.training.distributed import task as distributed_task
-from novakit.training.distributed.processes import Processes, _joined, joined
+from novakit.training.distributed.processes import Processes, _joined, launched
 from novakit.training.run_folder import read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -229,7 +229,7 @@ def fit_lines(folder, team=None):
 
 
 def fit_lines_together(folder):
-    with joined("cpu") as team:
+    with launched("cpu") as team:
         print("passes", fit_lines(folder, team))
 
 
@@ -243,5 +243,5 @@ def test_passes_shared_out_give_the_numbers_of_one_process(tmp_path):
 
 def test_without_a_launcher_one_process_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined("cpu") as team:
+    with launched("cpu") as team:
         assert team.count == 1 and team.accelerator is None

@@ -227,7 +227,7 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def launched(device: str) -> Iterator[Processes]:
     """The processes that torchrun or `accelerate launch` started, until the block ends; without a launcher one alone.
 
     Args:
