@@ -225,6 +225,13 @@ def test_variants_with_a_network_of_their_own_train_and_load(pipe, tmp_path, nam
     assert moved and all(any(part in key for part in learns) for key in moved)
 
 
+def test_a_launcher_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(NovaError, match="run it once, without a launcher"):
+        train_variant("reference", tmp_path / "run", steps=1, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_or_unfinished_variant_names_the_command(pipe, tmp_path):
     with pytest.raises(NovaError, match="is not trained.*--stage variant --variant add"):
         load_variant("add", tmp_path, pipe)

@@ -99,7 +99,8 @@ class Processes:
         try:
             yield self
         except BaseException as error:
-            self.close(task, wait=isinstance(error, SystemExit | KeyboardInterrupt))  # these are agreed on by all
+            agreed = isinstance(error, SystemExit | KeyboardInterrupt) and error.args  # a bare Ctrl-C came in between
+            self.close(task, wait=bool(agreed))
             raise
         self.close(task)
 

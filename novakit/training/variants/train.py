@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -153,11 +154,14 @@ def train_variant(
         The variant's folder.
 
     Raises:
-        NovaError: unknown variant, a bad number of threads or steps, or a folder that holds another run.
+        NovaError: unknown variant, a bad number of threads or steps, several processes, or a folder that holds another
+            run.
     """
     from novakit.editing.pipeline import NovaEditPipeline
 
     variant = get_variant(name)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise NovaError("a small training is not shared out; run it once, without a launcher.")
     if threads is not None:
         if threads < 1:
             raise NovaError(f"threads is {threads}; pass 1 or more.")
