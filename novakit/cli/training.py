@@ -34,7 +34,7 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's number.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
 ) -> None:
-    """Train the nano weights on the nano world, stage by stage, resumable at any moment; torchrun shares the work."""
+    """Train the nano weights stage by stage, resumable; torchrun shares out vae, nova, carried base."""
     options = {"minutes": minutes, "device": device, "resume": resume, "threads": threads, "steps": steps}
     if (stage == "variant") != (variant is not None) or (variant is not None and lr is not None):
         raise NovaError(

@@ -1,6 +1,7 @@
 """The nano weights, from nothing: VAE, base in three parts, NOVA. One resumable command for each.
 
-Under torchrun or `accelerate launch` the passes of an update (`accumulate`) are shared out: the same numbers, sooner.
+Under torchrun or `accelerate launch` the passes of an update are shared out, in parts whose `accumulate` is 2: the same
+numbers, sooner.
 
     vae     "vae_codes": the best linear code of blocks, and back      encoder and decoder learn, each alone
             "vae": round trips of clips of 17 frames                   everything learns
@@ -40,6 +41,7 @@ from novakit.training import Trainer, load_trained
 from novakit.training.codes_task import CodesTask
 from novakit.training.config import TrainConfig
 from novakit.training.data import LatentStore
+from novakit.training.distributed.passes import check_passes
 from novakit.training.distributed.processes import Processes, launched
 from novakit.training.examples import build_examples
 from novakit.training.model_card import MACHINE, write_card
@@ -86,7 +88,7 @@ def pretrain(
         The folder of the stage (of the pipeline, for "export").
 
     Raises:
-        NovaError: unknown stage, a stage before it is missing, or several processes for a stage that learns nothing.
+        NovaError: unknown stage, a stage before it is missing, or several processes for what cannot be shared out.
     """
     if stage not in STAGES:
         raise NovaError(f"There is no stage {stage!r}; choose one of {', '.join(STAGES)}.")
@@ -103,6 +105,8 @@ def pretrain(
             return MOVES[stage](root)
         device = str(team.device) if team.device.type == "cuda" else device  # each process has its own card
         parts = stage_parts(stage, root, device)
+        for part in parts:  # before any examples are made
+            check_passes(team, f"part {part!r}", recipe(device)[part].accumulate)
         for part in parts:
             changes = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
             config = replace(recipe(device)[part], minutes=minutes, **changes)

@@ -27,7 +27,8 @@ _COMMON = TrainConfig(
 )
 _VAE = replace(_COMMON, warmup=20, best_metric="psnr")
 #: Every part on a CPU. Two processes on two cores took 8, 35, 48 and 43 minutes for "vae_codes", "vae", "base" (behind
-#: `carry`) and "nova", and 9 for their examples; "main" and "sparse" were last run behind an earlier VAE.
+#: `carry`) and "nova" (begun anew), and 9 for their examples; a script let each make half of Muon's updates, which
+#: saves base and NOVA a quarter of that. "main" and "sparse" were last run behind an earlier VAE.
 RECIPE = {
     "vae_codes": replace(_VAE, steps=900, accumulate=2),
     "vae": replace(_VAE, steps=3000, accumulate=2, seed=2),
@@ -40,7 +41,8 @@ RECIPE = {
 _LONG = {"ema": 0.995, "checkpoint_every": 200, "validate_every": 200}
 _FAST = {"background_checkpoints": True, "cuda_graphs": True}
 #: The same on a GPU, where they differ: going on from unpacked weights, 6.3 minutes of one H200 and 1.2 more for the
-#: examples (with which it shares the card from "main" on). "base" has not been run on a GPU yet.
+#: examples (with which it shares the card from "main" on). "base", "vae_codes" and "vae" have not been run on a GPU
+#: yet; the last two have the CPU's size.
 CUDA_RECIPE = RECIPE | {
     "vae_whole": replace(RECIPE["vae_whole"], **_FAST),
     "main": replace(_COMMON, steps=213, **_LONG, **_FAST),

@@ -20,6 +20,7 @@ from novakit.training.model_card import MACHINE
 from novakit.training.nova_task import NovaBatch, NovaTask
 from novakit.training.objective import draw_noise
 from novakit.training.recipe import CUDA_FEED, FEED, RECIPE, VAE_CLIPS, VaeClips, feed, recipe
+from novakit.training.run_folder import read_log
 from novakit.training.task import GraphedTask
 from novakit.training.vae_task import VaeTask, measure_latents
 
@@ -170,5 +171,16 @@ def test_two_processes_walk_the_same_road(tmp_path, small_recipe):
     for part in (part for parts in stages.values() for part in parts):
         one, two = (load_file(tmp_path / folder / part / "last.safetensors") for folder in ("one", "two"))
         assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one), part
+        one, two = (read_log(tmp_path / folder / part / "log.jsonl")[0] for folder in ("one", "two"))
+        for number in ("loss", "grad_norm"):  # a first update is small: the weights alone would forgive much
+            assert two[number] == pytest.approx(one[number], rel=1e-3), (part, number)
     done = run_ranks(partial(run, "export"), tmp_path)
     assert done.codes == [2, 2] and "run it once, without a launcher" in done.text(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_cannot_be_shared_out_is_refused_before_examples_are_made(tmp_path):
+    """ "main" has one pass an update."""
+    done = run_ranks(partial(pretrain.pretrain, "base", tmp_path / "run", device="cpu", progress=False), tmp_path)
+    assert done.codes == [2, 2] and not (tmp_path / "run").exists()
+    assert "part 'main' cannot be trained by 2 processes with accumulate 1" in done.text(0)

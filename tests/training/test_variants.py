@@ -12,7 +12,7 @@ from novakit.errors import NovaError
 from novakit.models import build_vae
 from novakit.models.token_concat import TokenConcatTransformer, encode_cues, latent_place
 from novakit.scenes import render_clips, render_cut_outs, render_scenes
-from novakit.training import data, makers
+from novakit.training import data, makers, recipe
 from novakit.training.objective import step_generator
 from novakit.training.variants import examples as variant_data
 from novakit.training.variants import train as variants
@@ -33,7 +33,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(variants, "VAL_SHARDS", 1)
     monkeypatch.setattr(variants, "FEED", replace(variants.FEED, batch=2))
     monkeypatch.setattr(variant_data, "LatentStore", partial(data.LatentStore, clips=2))
-    monkeypatch.setitem(variants.RECIPE, "nova", replace(variants.RECIPE["nova"], validate_every=0))
+    monkeypatch.setattr(variants, "BUDGET", replace(variants.BUDGET, validate_every=0))
 
 
 @pytest.fixture
@@ -85,6 +85,11 @@ def test_all_variants_see_the_same_worlds(pixels):
     clips = render_clips([5, 6], num_frames=17)
     assert torch.allclose(render_cut_outs([5, 6], num_frames=17).clip, clips, atol=1e-6)
     assert torch.allclose(render_scenes([5, 6], num_frames=17).source, clips, atol=1e-6)
+
+
+def test_the_budget_stays_what_the_recorded_tables_say():
+    """500 updates of 8 clips, whatever becomes of the recipe of the shipped weights."""
+    assert (variants.BUDGET.steps, variants.BUDGET.accumulate * recipe.FEED.batch) == (500, 8)
 
 
 def test_cues_are_single_frames_in_order():
@@ -218,6 +223,13 @@ def test_variants_with_a_network_of_their_own_train_and_load(pipe, tmp_path, nam
     moved = [key for key, weight in fresh.named_parameters() if not torch.equal(weight, loaded.get_parameter(key))]
     learns = (".attn1.", "_role") if name == "token_concat" else ("copied_blocks.", "dense_branch.")
     assert moved and all(any(part in key for part in learns) for key in moved)
+
+
+def test_a_launcher_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(NovaError, match="run it once, without a launcher"):
+        train_variant("reference", tmp_path / "run", steps=1, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_or_unfinished_variant_names_the_command(pipe, tmp_path):

@@ -93,6 +93,17 @@ class Processes:
         torch.distributed.destroy_process_group()
         AcceleratorState._reset_state(True), PartialState._reset_state()
 
+    @contextmanager
+    def closing(self, task: Any = None) -> Iterator[Processes]:
+        """Close the group when the block ends; `task` as in `close`. After an error of one process none waits."""
+        try:
+            yield self
+        except BaseException as error:
+            agreed = isinstance(error, SystemExit | KeyboardInterrupt) and error.args  # a bare Ctrl-C came in between
+            self.close(task, wait=bool(agreed))
+            raise
+        self.close(task)
+
     @property
     def is_main(self) -> bool:
         """True in the process that writes files."""
@@ -236,13 +247,8 @@ def launched(device: str) -> Iterator[Processes]:
     if "WORLD_SIZE" not in os.environ:
         yield Processes()
         return
-    team = Processes.start(device)
-    try:
+    with Processes.start(device).closing() as team:
         yield team
-    except BaseException as error:
-        team.close(wait=isinstance(error, SystemExit | KeyboardInterrupt))  # these are agreed on by all
-        raise
-    team.close()
 
 
 def _sharding_asked(accelerator: Any) -> bool:

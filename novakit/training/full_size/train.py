@@ -172,12 +172,8 @@ def train(
     trainer = LadderTrainer(task, loop, out, team)
     trainer.open_log = partial(open_log, wandb=chosen.wandb, config=asdict(chosen))
     # another number of processes needs another accumulation for the same batch: the numbers are the same
-    try:
+    with team.closing(task):
         trainer.fit(resume=resume, progress=progress, accept_changes=(*accept_changes, "accumulate"))
-    except BaseException as error:
-        team.close(task, wait=isinstance(error, SystemExit | KeyboardInterrupt))  # these are agreed on by all
-        raise
-    team.close(task)
     return trainer
 
 

@@ -116,13 +116,8 @@ def _processes(given: Processes | None, device: str) -> Iterator[Processes]:
     if given is not None:
         yield given
         return
-    team = Processes.start(device, patience=PATIENCE)
-    try:
+    with Processes.start(device, patience=PATIENCE).closing() as team:
         yield team
-    except BaseException as error:
-        team.close(wait=isinstance(error, SystemExit | KeyboardInterrupt))  # all have agreed on these
-        raise
-    team.close()
 
 
 def _checked(

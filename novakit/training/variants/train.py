@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +37,9 @@ from novakit.training.trainer import Trainer
 from novakit.training.variants.examples import open_store, recipe_of
 from novakit.training.variants.tasks import ConcatTask, ShallowTask
 
-STEPS = 500  # with the examples about 14 minutes of one core; 10 for "add" and "paired", 20 for "token_concat"
+#: The budget of all, whatever the recipe of the shipped weights grows to: updates of `FEED.batch` clips. With the
+#: examples about 14 minutes of one core; 10 for "add" and "paired", 20 for "token_concat".
+BUDGET = replace(RECIPE["nova"], steps=500, accumulate=1, ema=0.98, validate_every=200, seed=1)
 SHARDS = 160  # 1,120 clips: every four shards hold 28
 FINISHED = "variant.json"  # written when the last step is done; `load_variant` asks for it
 
@@ -52,14 +55,14 @@ class Variant:
     model: Callable[[NovaTransformer3DModel], nn.Module]  # a fresh model around a copy of the shipped base
     task: type[NovaTask] = NovaTask
     shards: int | None = None  # of the store, the first ones; None = SHARDS
-    lr: float = RECIPE["nova"].lr  # peak learning rate; weights that have learned before want less
+    lr: float = BUDGET.lr  # peak learning rate; weights that have learned before want less
 
 
 def _fresh_nova(shipped: NovaTransformer3DModel, kind: type = NovaTransformer3DModel, **options) -> nn.Module:
     """A NOVA around a copy of the shipped base, its dense branch as before any training."""
     config = {key: value for key, value in dict(shipped.base.config).items() if not key.startswith("_")}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RECIPE["nova"].seed)
+        torch.manual_seed(BUDGET.seed)
         model = kind(base_config=config, **options)
     model.base.load_state_dict(shipped.base.state_dict())
     return model
@@ -141,7 +144,7 @@ def train_variant(
         name: one of VARIANTS.
         folder: where all variants lie, each in a folder of its name; `build()/variants` if None.
         minutes: stop the training after that long and keep the state; the next call goes on.
-        steps: number of updates; None = STEPS, the budget of all.
+        steps: number of updates; None = the budget of all.
         device: "auto", "cpu" or "cuda".
         resume: continue what the folder holds; False demands an empty one.
         threads: CPU threads.
@@ -151,18 +154,21 @@ def train_variant(
         The variant's folder.
 
     Raises:
-        NovaError: unknown variant, a bad number of threads or steps, or a folder that holds another run.
+        NovaError: unknown variant, a bad number of threads or steps, several processes, or a folder that holds another
+            run.
     """
     from novakit.editing.pipeline import NovaEditPipeline
 
     variant = get_variant(name)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise NovaError("a small training is not shared out; run it once, without a launcher.")
     if threads is not None:
         if threads < 1:
             raise NovaError(f"threads is {threads}; pass 1 or more.")
         torch.set_num_threads(threads)
     root = _root(folder)
     pipe = NovaEditPipeline.from_preset("nano", device=choose_device(device).device)
-    config = replace(RECIPE["nova"], minutes=minutes, lr=variant.lr, steps=STEPS if steps is None else steps)
+    config = replace(BUDGET, minutes=minutes, lr=variant.lr, steps=BUDGET.steps if steps is None else steps)
     trainer = Trainer(_task(variant, pipe, root, progress), config, root / name)
     (root / name / FINISHED).unlink(missing_ok=True)  # until the last step is done again
     trainer.fit(resume=resume, progress=progress, accept_changes=("steps", "shards"))
@@ -224,7 +230,7 @@ def _task(variant: Variant, pipe, root: Path, progress: bool) -> NovaTask:
     return variant.task(
         variant.model(pipe.transformer).to(pipe.device),
         lambda step: loaded.batch(step, FEED.batch),
-        NovaTaskConfig(seed=RECIPE["nova"].seed),
+        NovaTaskConfig(seed=BUDGET.seed),
         validation=[held_out.batch(step, 4, crop_share=0.0) for step in range(4)],
         settings={"variant": variant.name, "shards": counts["train"], "batch": FEED.batch, "examples": recipe_of(vae)},
     )
