@@ -43,7 +43,7 @@ LONG_GAPS = 0.25
 
 
 def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ...]:
-    """Keyframe indices of one batch: every 8 frames, intervals of 2 to 16 (some irregular), or long ones (LONG_GAPS)."""
+    """Keyframe indices of one batch: every 8 frames, 2 to 16 (some irregular), or long ones (LONG_GAPS)."""
     draw = torch.rand(3, generator=generator)
     if draw[0] < 0.4:
         return tuple(sample_keyframe_indices(num_frames, 8, generator))
