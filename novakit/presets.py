@@ -46,7 +46,7 @@ NANO = Preset(
     width=96,
     sizes=((64, 96), (96, 64), (80, 80)),
     interval=8,
-    steps=8,
+    steps=4,
     flow_shift=3.0,
     vae={
         # The Wan 2.2 recipe (pixel-unshuffle by 2, residual down/up blocks, 48 channels), made narrow: 8x in

@@ -1,17 +1,41 @@
 """The README's tables and verdicts, from the recorded files: `python notebooks/recorded/make_tables.py`."""
 
+import json
 from collections.abc import Mapping
 
+from novakit.evaluation.score_targets import targets_markdown
+from novakit.evaluation.scoring import ROWS
 from novakit.evaluation.suites.recorded import Report, read_recorded, where_from
 from novakit.evaluation.suites.writing import metrics_markdown
 from novakit.files import atomic_write_text
 from novakit.paths import recorded
 
-BEGIN, END = "<!-- from the recorded files, by make_tables.py -->", "<!-- end -->"
+BLOCK = "<!-- from the recorded files, by make_tables.py: {} -->"
+END = "<!-- end -->"
 TITLES = {
     "table1": "Table 1: NOVA and the baselines, all on the nano base",
     "table2": "Table 2: what the branches and the keyframes are for",
 }
+COLUMNS = (  # of the score: heading, table, key
+    ("outside the mask, all scenes (pooled)", "table", "outside_pooled"),
+    ("outside, camera moves (mean)", "moving_camera", "outside_psnr"),
+    ("outside, all scenes (mean)", "table", "outside_psnr"),
+    ("inside the mask (mean)", "table", "inside_psnr"),
+)
+
+
+def score() -> str:
+    """The nano weights beside the simplest baselines, as Markdown."""
+    report = json.loads((recorded() / "nano_score.json").read_text(encoding="utf-8"))
+    lines = ["| | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for row in ("nova", "interpolation", "vace_grey", "vace_source", "round_trip"):
+        lines.append(f"| {ROWS[row]} | " + " | ".join(f"{report[t][row][key]:.2f} dB" for _, t, key in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def targets() -> str:
+    """What was wanted of the nano weights and what they do, as Markdown."""
+    return targets_markdown(json.loads((recorded() / "nano_score.json").read_text(encoding="utf-8")))
 
 
 def tables() -> str:
@@ -45,11 +69,16 @@ def deciding(rules: list[Mapping]) -> Mapping:
     return next((rule for outcome in outcomes for rule in rules if rule["outcome"] == outcome), rules[-1])
 
 
+BLOCKS = {"score": score, "targets": targets, "tables": tables}
+
+
 def with_tables(readme: str) -> str:
-    """The README with its tables brought up to date."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    """The README with its blocks brought up to date."""
+    for name, block in BLOCKS.items():
+        before, begin, rest = readme.partition(BLOCK.format(name))
+        _, end, after = rest.partition(END)
+        readme = f"{before}{begin}\n\n{block()}\n\n{end}{after}"
+    return readme
 
 
 if __name__ == "__main__":

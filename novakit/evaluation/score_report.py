@@ -16,6 +16,7 @@ import torch
 
 from novakit.errors import NovaError
 from novakit.evaluation.real_footage import footage_files, footage_markdown, score_footage
+from novakit.evaluation.score_targets import targets_markdown
 from novakit.evaluation.scoring import ROWS, edited_clips, held_out_scenes, keyframe_indices, score_scenes
 from novakit.files import atomic_write_json, atomic_write_text, require_writable_folder
 from novakit.provenance import provenance
@@ -107,6 +108,7 @@ def make_report(
 def report_markdown(report: dict) -> str:
     """The tables of a report as one Markdown text."""
     parts = [f"{report['what']} ({report['hardware']['device']}, {report['date'][:10]}).", as_markdown(report["table"])]
+    parts += ["What was wanted of NOVA:", targets_markdown(report)]
     for title, key in (
         ("camera moves (before a still one, copying the keyframes often comes close to the truth)", "moving_camera"),
         ("edited object moves", "moving_object"),

@@ -35,15 +35,20 @@ BASE_TASKS = {
 }
 #: No colour shift among the operations: it would teach that the source is right where the two disagree in colour.
 CONTROL = AnchoredControlConfig(
-    ops=("blur", "affine", "downscale", "elastic", "jpeg"), clean_clip_prob=0.4, strength=(0.05, 0.6)
+    ops=("blur", "affine", "downscale", "elastic", "jpeg"), clean_clip_prob=0.6, strength=(0.05, 0.6)
 )
+
+#: Share of batches whose keyframes lie 12 to 16 frames apart: there the control says little, and was seldom seen.
+LONG_GAPS = 0.25
 
 
 def random_indices(num_frames: int, generator: torch.Generator) -> tuple[int, ...]:
-    """Keyframe indices of one batch: half of the time every 8 frames, else intervals of 2 to 16, some irregular."""
+    """Keyframe indices of one batch: every 8 frames, 2 to 16 (some irregular), or long ones (LONG_GAPS)."""
     draw = torch.rand(3, generator=generator)
-    if draw[0] < 0.5:
+    if draw[0] < 0.4:
         return tuple(sample_keyframe_indices(num_frames, 8, generator))
+    if draw[0] < 0.4 + LONG_GAPS:
+        return tuple(sample_keyframe_indices(num_frames, (12, 16), generator))
     first = bool(draw[2] > 0.15)
     return tuple(
         sample_keyframe_indices(num_frames, (2, 16), generator, irregular=bool(draw[1] < 0.4), include_first=first)

@@ -23,11 +23,11 @@ from novakit.scenes import ClipsWithCutOuts
 
 #: How often each kind of pseudo source is drawn, and what it teaches.
 MIXTURE = {
-    "patches": 0.30,  # one to three drawn patches, or none: the paper's cut-and-paste
+    "patches": 0.20,  # one to three drawn patches, or none: the paper's cut-and-paste
     "stranger": 0.20,  # an object cut out of somewhere else: the source has what the edit lacks (remove)
     "placed": 0.20,  # the same where the clip's own object is (replace)
     "recolour": 0.20,  # the clip's own object in other colours (recolour)
-    "hide": 0.10,  # the clip's own object hidden behind content from elsewhere (add)
+    "hide": 0.20,  # the clip's own object hidden behind content from elsewhere (add)
 }
 PATCHES = CutAndPasteConfig(recolour_prob=0.5, area=(0.01, 0.18))
 

@@ -26,17 +26,18 @@ _COMMON = TrainConfig(
     seed=1,
 )
 _VAE = replace(_COMMON, warmup=20, best_metric="psnr")
-#: Every part on a CPU. Two processes on two cores took 8, 35, 48 and 43 minutes for "vae_codes", "vae", "base" (behind
-#: `carry`) and "nova" (begun anew), and 9 for their examples; a script let each make half of Muon's updates, which
-#: saves base and NOVA a quarter of that. "main" and "sparse" were last run behind an earlier VAE.
+#: Every part on a CPU. Two processes on two cores took 8, 35, 110 and 21 minutes for "vae_codes", "vae", "base" (behind
+#: `carry`, as two schedules of 2,000 and 2,600) and "nova" (begun anew), and 12 for their examples; a script let each
+#: make half of Muon's updates, which saves base and NOVA a quarter of that. "main" and "sparse" were last run behind an
+#: earlier VAE.
 RECIPE = {
     "vae_codes": replace(_VAE, steps=900, accumulate=2),
     "vae": replace(_VAE, steps=3000, accumulate=2, seed=2),
     "vae_whole": replace(_VAE, steps=368, lr=8e-4, ema=0.99, seed=4, checkpoint_every=200),
     "main": replace(_COMMON, steps=1300),
     "sparse": replace(_COMMON, steps=1100),
-    "base": replace(_COMMON, steps=2000, accumulate=2, ema=0.995, validate_every=400, seed=21),
-    "nova": replace(_COMMON, steps=1300, accumulate=2, ema=0.995, validate_every=400, seed=31),
+    "base": replace(_COMMON, steps=4600, accumulate=2, ema=0.995, validate_every=400, seed=21),
+    "nova": replace(_COMMON, steps=700, accumulate=2, ema=0.995, validate_every=400, seed=31),
 }
 _LONG = {"ema": 0.995, "checkpoint_every": 200, "validate_every": 200}
 _FAST = {"background_checkpoints": True, "cuda_graphs": True}
@@ -82,7 +83,7 @@ class Feed:
     crop_share: float = 0.8  # share of batches cut to half their tokens
 
 
-FEED = Feed({"main": 240, "sparse": 360, "dense": 480})
+FEED = Feed({"main": 240, "sparse": 720, "dense": 480})
 CUDA_FEED = Feed({"main": 512, "sparse": 384, "dense": 384}, 64, (17, 33, 33), 128, long_share=0.75, crop_share=0.0)
 VAL_SHARDS = 4  # of the CPU's size, on both
 #: Share of the batches of "base" that come without control: the replica of the dense branch walks the DiT so.
