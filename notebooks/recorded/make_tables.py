@@ -24,9 +24,14 @@ COLUMNS = (  # of the score: heading, table, key
 )
 
 
+def nano_score() -> Mapping:
+    """The recorded report of `novakit score`."""
+    return json.loads((recorded() / "nano_score.json").read_text(encoding="utf-8"))
+
+
 def score() -> str:
     """The nano weights beside the simplest baselines, as Markdown."""
-    report = json.loads((recorded() / "nano_score.json").read_text(encoding="utf-8"))
+    report = nano_score()
     lines = ["| | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for row in ("nova", "interpolation", "vace_grey", "vace_source", "round_trip"):
         lines.append(f"| {ROWS[row]} | " + " | ".join(f"{report[t][row][key]:.2f} dB" for _, t, key in COLUMNS) + " |")
@@ -35,7 +40,7 @@ def score() -> str:
 
 def targets() -> str:
     """What was wanted of the nano weights and what they do, as Markdown."""
-    return targets_markdown(json.loads((recorded() / "nano_score.json").read_text(encoding="utf-8")))
+    return targets_markdown(nano_score())
 
 
 def tables() -> str:

@@ -9,47 +9,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NOT_TOLD_THE_MASK = ("interpolation", "vace_grey")  # what every kind of edit is compared with
+from novakit.evaluation.benchmark.measuring import Target
+
+COMPARED = ("interpolation", "vace_grey", "vace_source")  # rows that every kind of edit should beat
 REGIONS = ("inside_psnr", "outside_psnr")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One target.
+    """A target and what came of it.
 
     Args:
-        what: what is measured.
-        value: for NOVA; None = not measured.
-        bound, at_most: what was wanted: no less than `bound`, or no more.
+        target: what was wanted.
+        value: what NOVA does; None = not measured.
         ceiling: the same of the VAE round trip of the truth, where that means anything.
-        unit: of all three numbers.
-        digits: that are printed.
+        digits: that are printed; the unrounded value decides.
     """
 
-    what: str
+    target: Target
     value: float | None
-    bound: float
-    at_most: bool = False
     ceiling: float | None = None
-    unit: str = ""
     digits: int = 2
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met, by the number that is printed; None = not measured."""
-        if self.value is None:
-            return None
-        value = round(self.value, self.digits)
-        return value <= self.bound if self.at_most else value >= self.bound
 
     def cells(self) -> list[str]:
         """What, wanted, measured, the VAE alone, met or missed."""
-        wanted = f"at {'most' if self.at_most else 'least'} {self.bound:g}{self.unit}"
-        verdict = {True: "met", False: "missed", None: "not measured"}[self.met]
-        return [self.what, wanted, self._number(self.value), self._number(self.ceiling), verdict]
+        wanted = f"at {'least' if self.target.at_least else 'most'} {self.target.value:g}{self.target.unit}"
+        verdict = "not measured" if self.value is None else "met" if self.target.met(self.value) else "missed"
+        return [self.target.what, wanted, self._number(self.value), self._number(self.ceiling), verdict]
 
     def _number(self, value: float | None) -> str:
-        return "–" if value is None else f"{value:.{self.digits}f}{self.unit}"
+        return "–" if value is None else f"{value:.{self.digits}f}{self.target.unit}"
 
 
 def outcomes(report: Mapping[str, Any]) -> list[Outcome]:
@@ -57,23 +46,24 @@ def outcomes(report: Mapping[str, Any]) -> list[Outcome]:
     nova, vae = (report["table"].get(row, {}) for row in ("nova", "round_trip"))
     moving = {row: values["between_psnr"] for row, values in report["moving_object"].items()}
     between, best, fade = (moving.get(row) for row in ("nova", "round_trip", "interpolation"))
-    share = _ratio(nova["outside_ssim"], vae.get("outside_ssim"))
-    db = {"unit": " dB"}
+    psnr, ssim = vae.get("outside_psnr"), vae.get("outside_ssim")
     return [
-        Outcome("the VAE, outside the mask", vae.get("outside_psnr"), 32.0, **db),
-        Outcome("outside the mask", nova["outside_psnr"], 27.0, ceiling=vae.get("outside_psnr"), **db),
-        Outcome("SSIM outside", nova["outside_ssim"], 0.9, ceiling=vae.get("outside_ssim"), digits=3),
-        Outcome("SSIM outside, share of the VAE's", share, 0.95, digits=3),
-        Outcome("inside, moving objects, between keyframes (goal)", between, 22.0, ceiling=best, **db),
-        Outcome("the same, above interpolation", _minus(between, fade), 2.0, ceiling=_minus(best, fade), **db),
-        *(
-            Outcome(f"{what}, median", nova[key], bound, at_most=True, ceiling=vae.get(key))
-            for what, key, bound in (("ghost of the old object", "ghost", 0.1), ("double image", "double", 0.25))
-        ),
-        Outcome("flicker, times the truth's", nova["flicker"], 1.15, at_most=True, ceiling=vae.get("flicker")),
+        Outcome(_at_least("the VAE, outside the mask", 32.0, " dB"), psnr),
+        Outcome(_at_least("outside the mask", 27.0, " dB"), nova["outside_psnr"], psnr),
+        Outcome(_at_least("SSIM outside", 0.9), nova["outside_ssim"], ssim, 3),
+        Outcome(_at_least("SSIM outside, share of the VAE's", 0.95), _ratio(nova["outside_ssim"], ssim), None, 3),
+        Outcome(_at_least("inside, moving objects, between keyframes (goal)", 22.0, " dB"), between, best),
+        Outcome(_at_least("the same, above interpolation", 2.0, " dB"), _minus(between, fade), _minus(best, fade)),
+        Outcome(Target("ghost of the old object, median", "", 0.1), nova["ghost"], vae.get("ghost")),
+        Outcome(Target("double image, median", "", 0.25), nova["double"], vae.get("double")),
+        Outcome(Target("flicker, times the truth's", "", 1.15), nova["flicker"], vae.get("flicker")),
         _every_kind_of_edit(report["by_edit"]),
-        Outcome("outside, between the best and the worst interval", _spread(report["by_interval"]), 1.5, True, **db),
-        Outcome("SSIM outside on the worst real clip, share of the VAE's", _footage(report["footage"]), 0.9, digits=3),
+        Outcome(Target("outside, best minus worst interval", " dB", 1.5), _spread(report["by_interval"])),
+        Outcome(
+            _at_least("SSIM outside on the worst real clip, share of the VAE's", 0.9),
+            _footage(report["footage"]),
+            digits=3,
+        ),
     ]
 
 
@@ -83,18 +73,22 @@ def targets_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(outcome.cells())} |" for outcome in outcomes(report))])
 
 
+def _at_least(what: str, value: float, unit: str = "") -> Target:
+    return Target(what, unit, value, at_least=True)
+
+
 def _every_kind_of_edit(by_edit: Mapping[str, Mapping]) -> Outcome:
-    """Comparisons won: every kind of edit, in both regions, with every row that is not told the mask."""
+    """Comparisons won: every kind of edit, in both regions, with every row of COMPARED."""
     pairs = [
         (table["nova"][region], table[row][region])
         for table in by_edit.values()
-        for row in NOT_TOLD_THE_MASK
+        for row in COMPARED
         for region in REGIONS
         if table
     ]
     won = [mine > theirs for mine, theirs in pairs if mine is not None and theirs is not None]
-    what = f"by kind of edit: comparisons won with interpolation and grey VACE, of {len(won)}"
-    return Outcome(what, sum(won) if won else None, len(won), digits=0)
+    what = f"by kind of edit: comparisons won with interpolation and both rows of VACE, of {len(won)}"
+    return Outcome(_at_least(what, len(won)), sum(won) if won else None, digits=0)
 
 
 def _spread(by_interval: Mapping[Any, Mapping]) -> float | None:

@@ -15,7 +15,7 @@ from novakit.evaluation.benchmark.measuring import REPEATS, Suite, Target, media
 from novakit.paths import build, data_samples
 
 SAMPLE = "red_coat_to_blue"
-CACHE_STEPS = 8  # of the loop that shows what the cache saves: the replica runs once instead of so often
+CACHE_STEPS = 8  # of the loop that shows the cache: the replica runs once, not in every step; an edit takes fewer
 TARGETS = {
     "import": Target("import novakit", "s", 0.3),
     "edit": Target("nano edit of one 33-frame clip, model loaded", "s", 10.0),
