@@ -1,8 +1,9 @@
 """Scores of NOVA beside what needs no NOVA, on held-out scenes with a rendered truth: one record per scene and row.
 
-Rows: NOVA; the VAE round trip of the truth (the best any row can reach); linear interpolation of the keyframes; the
-unedited source; the same base as VACE multi-frame, twice. No mask enters NOVA, nothing is post-processed, and the
-truth is the rendered tensor. `novakit.evaluation.score_report` makes tables of the records.
+Rows: NOVA; linear interpolation of the keyframes; the unedited source; the same base as VACE multi-frame, twice; and
+three bounds, each above the one before: NOVA with *every* frame of the truth as a keyframe, its base so, and the VAE
+round trip of the truth. What a bound loses, no keyframes can give back. No mask enters NOVA, nothing is
+post-processed, and the truth is the rendered tensor. `novakit.evaluation.score_report` makes tables of the records.
 
 Source: ours; the paper has no ground truth.
 """
@@ -25,7 +26,9 @@ ROWS = {
     "source": "unedited source",
     "vace_grey": "VACE multi-frame, grey between keyframes",
     "vace_source": "VACE multi-frame, source outside the mask (is told the mask)",
-    "round_trip": "VAE round trip of the truth (upper bound)",
+    "nova_told": "NOVA told the truth at every frame (bound)",
+    "base_told": "its base told the same, no dense branch (bound)",
+    "round_trip": "VAE round trip of the truth (bound)",
 }
 BATCH = 4
 
@@ -61,17 +64,21 @@ def edited_clips(
     """The clip of every row, each `(B, 3, T, H, W)` in [-1, 1]; the keyframes are frames of the truth."""
     keyframes = scenes.truth[:, :, indices]  # (B, 3, K, H, W)
     noise = start_noise(pipe, scenes, seed).to(pipe.device)
+    every_frame = list(range(scenes.truth.shape[2]))
 
-    def nova() -> Tensor:
-        given = [{index: frame[:, place] for place, index in enumerate(indices)} for frame in keyframes]
-        return pipe(scenes.source, given, num_inference_steps=steps, latents=noise).frames
+    def nova(indices: list[int], dense_scale: float = 1.0) -> Tensor:
+        given = [{index: clip[:, index] for index in indices} for clip in scenes.truth]
+        options = {"num_inference_steps": steps, "latents": noise, "dense_scale": dense_scale}
+        return pipe(scenes.source, given, **options).frames
 
     makers = {
-        "nova": nova,
+        "nova": lambda: nova(indices),
         "interpolation": lambda: interpolate_keyframes(keyframes, indices, scenes.truth.shape[2]),
         "source": lambda: scenes.source,
         "vace_grey": lambda: vace_multiframe(pipe, keyframes, indices, noise, steps),
         "vace_source": lambda: vace_multiframe(pipe, keyframes, indices, noise, steps, scenes.source, scenes.mask),
+        "nova_told": lambda: nova(every_frame),
+        "base_told": lambda: nova(every_frame, dense_scale=0.0),
         "round_trip": lambda: decode_latents(pipe.vae, encode_clip(pipe.vae, scenes.truth)),
     }
     return {row: makers[row]().cpu() for row in rows}

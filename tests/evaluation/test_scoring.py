@@ -58,6 +58,12 @@ def test_every_row_is_scored_on_every_scene(records):
     json.dumps(table, allow_nan=False)
 
 
+def test_a_bound_is_scored_on_the_frames_between_keyframes_and_differs_from_what_sees_keyframes_only(records):
+    between = {r["row"]: r["between_psnr"] for r in records if r["scene"] == 0}
+    assert len({between["nova"], between["nova_told"], between["base_told"]}) == 3
+    assert between["nova"] < between["base_told"] < between["round_trip"]
+
+
 def test_keyframes_are_the_truth_for_interpolation(records):
     row = next(r for r in records if r["row"] == "interpolation")
     assert row["between_psnr"] < row["inside_psnr"]
