@@ -9,6 +9,7 @@ from novakit.errors import NovaError
 #: Keys that change how a run is watched, not what it computes: a resumed run may change them freely.
 FREE_KEYS = (
     "checkpoint_every",
+    "checkpoint_seconds",
     "validate_every",
     "log_every",
     "minutes",
@@ -39,6 +40,7 @@ class TrainConfig:
     cuda_graphs: bool = False  # forward and backward recorded once and replayed; for small nets on a GPU
     accumulate: int = 1  # batches whose gradients are averaged in one update
     checkpoint_every: int = 200  # updates between checkpoints
+    checkpoint_seconds: float | None = None  # or so long after the last one, if that is sooner; None = never sooner
     validate_every: int = 200  # updates between validations; 0 = never
     log_every: int = 10  # updates averaged into one line of the log
     keep: int = 2  # newest checkpoints kept
@@ -66,8 +68,9 @@ class TrainConfig:
             raise NovaError("cuda_graphs go with accumulate=1 and without gradient_checkpointing; drop one of them.")
         if self.keep_attention and not self.gradient_checkpointing:
             raise NovaError("keep_attention says what gradient_checkpointing keeps; switch that on too, or drop it.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise NovaError(f"TrainConfig.minutes is {self.minutes!r}; pass a number above 0, or None.")
+        for key in ("minutes", "checkpoint_seconds"):
+            if getattr(self, key) is not None and not getattr(self, key) > 0:
+                raise NovaError(f"TrainConfig.{key} is {getattr(self, key)!r}; pass a number above 0, or None.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":

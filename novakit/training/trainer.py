@@ -41,7 +41,8 @@ from novakit.training.state import (
 )
 from novakit.training.task import Task
 
-TIME_IS_UP, CHECKPOINT_FAILED = 1, 99  # reasons to stop beside the signals 2 and 15
+#: Why a checkpoint is written between two of `checkpoint_every`; the last two stop the run, as do the signals 2 and 15.
+CHECKPOINT_DUE, TIME_IS_UP, CHECKPOINT_FAILED = 0.5, 1, 99
 
 
 class Trainer:
@@ -65,6 +66,7 @@ class Trainer:
         self.best: float | None = None
         self.window: list[dict[str, float]] = []  # updates since the last log line
         self.open_log = open_log  # what makes the log of a sitting
+        self.saved_at = 0.0  # when the last checkpoint was taken, by the clock that only runs forward (seconds)
         self.stop_reason = ""  # "done", "minutes" or "signal" after fit
 
     def fit(
@@ -123,7 +125,7 @@ class Trainer:
 
     def _loop(self, log: RunLog, signals: StopSignals, progress: bool) -> None:
         started, config = time.monotonic(), self.config
-        self.stop_reason = "done"
+        self.saved_at, self.stop_reason = started, "done"
         self.task.module.train()
         with tqdm(total=config.steps, initial=self.step, disable=not progress, desc=self.folder.name) as bar:
             while self.step < config.steps:
@@ -131,23 +133,28 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 self._report(log, bar)
-                stop = self._agree_to_stop(signals, minutes=(time.monotonic() - started) / 60)
-                if stop or self._due(config.checkpoint_every):
+                reason = self._agreed_reason(signals, minutes=(time.monotonic() - started) / 60)
+                if reason or self._due(config.checkpoint_every):
                     self._save_checkpoint()
-                if stop and self.step < config.steps:
+                if reason >= TIME_IS_UP and self.step < config.steps:
                     self.stop_reason = "signal" if signals.caught is not None else "minutes"
                     break
 
-    def _agree_to_stop(self, signals: StopSignals, minutes: float) -> int:
-        """0 to go on, or the reason that any process has, which then is the reason of all."""
+    def _agreed_reason(self, signals: StopSignals, minutes: float) -> float:
+        """0 to go on, or the weightiest reason that any process has, which then is the reason of all."""
         over = self.config.minutes is not None and minutes >= self.config.minutes
-        own = CHECKPOINT_FAILED if self.writer.failed else signals.caught or over * TIME_IS_UP
-        agreed = int(self.processes.largest(own))
+        own = CHECKPOINT_FAILED if self.writer.failed else signals.caught or (TIME_IS_UP if over else self._overdue())
+        agreed = self.processes.largest(own)
         if agreed == CHECKPOINT_FAILED:
             self.processes.on_main(self.writer.wait)  # raises in all
         if agreed > TIME_IS_UP:
-            signals.caught = agreed
+            signals.caught = int(agreed)
         return agreed
+
+    def _overdue(self) -> float:
+        """CHECKPOINT_DUE once the last checkpoint is older than `checkpoint_seconds`, else 0."""
+        limit = self.config.checkpoint_seconds
+        return CHECKPOINT_DUE if limit is not None and time.monotonic() - self.saved_at >= limit else 0
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.steps)
@@ -254,6 +261,7 @@ class Trainer:
         scalars |= {"best": self.best, "window": list(self.window)}
         live = (self.task.module, self.optimizer, self.average.shadow)
         state = capture_state(self.step, *live, scalars, self.processes.is_main)
+        self.saved_at = time.monotonic()
         self.processes.on_main(lambda: self.writer.submit(lambda: self._write(state)))
 
     def _write(self, state: TrainingState) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from novakit.errors import NovaError
 from novakit.training import TrainConfig, Trainer, learning_rate, load_trained
 from novakit.training.checkpoint import latest_checkpoint
 from novakit.training.ema import WeightAverage
+from novakit.training.recipe import recipe
 from novakit.training.run_folder import read_log
 
 
@@ -95,6 +97,7 @@ def test_schedule_agrees_with_torch():
         ({"lr": float("nan")}, "lr is nan"),
         ({"ema": 1.0}, "ema is 1.0"),
         ({"minutes": 0}, "minutes is 0"),
+        ({"checkpoint_seconds": 0}, "checkpoint_seconds is 0"),
         ({"keep_attention": True}, "keep_attention says what gradient_checkpointing keeps"),
     ],
 )
@@ -167,6 +170,37 @@ def test_minutes_limit_saves_and_stops(tmp_path):
     trainer, _ = fit(Line(), plain(steps=100_000, minutes=0.005), tmp_path)  # 0.3 s
     assert trainer.stop_reason == "minutes" and 0 < trainer.step < 100_000
     assert latest_checkpoint(tmp_path / "checkpoints").step == trainer.step
+
+
+def checkpoints_of(monkeypatch, folder, **changes):
+    """After how many updates a run of 40 took checkpoints, by a clock on which every update lasts 4 s."""
+    taken, seen, task = [], [], Line()
+    loss, take = task.loss, Trainer._save_checkpoint
+    task.loss = lambda step: seen.append(step) or loss(step)
+    clock = SimpleNamespace(monotonic=lambda: 4.0 * len(seen))
+    monkeypatch.setattr("novakit.training.trainer.time", clock)
+    monkeypatch.setattr(Trainer, "_save_checkpoint", lambda trainer: taken.append(trainer.step) or take(trainer))
+    trainer, _ = fit(task, plain(**changes), folder)
+    assert trainer.stop_reason == "done"
+    return [step for step in taken if step]
+
+
+def test_a_checkpoint_is_never_older_than_asked(tmp_path, monkeypatch):
+    """Every 15 updates of 4 s, and every 10 all the same; without the limit every 10 alone."""
+    often = checkpoints_of(monkeypatch, tmp_path / "a", checkpoint_seconds=60.0, checkpoint_every=1000)
+    assert often[:2] == [15, 30]
+    assert checkpoints_of(monkeypatch, tmp_path / "b", checkpoint_seconds=60.0)[:4] == [10, 20, 30, 40]
+    assert checkpoints_of(monkeypatch, tmp_path / "c", checkpoint_every=1000)[0] == 40
+    assert recipe("cpu")["base"].checkpoint_seconds == recipe("cuda")["nova"].checkpoint_seconds == 60.0
+
+
+def test_when_checkpoints_were_written_changes_no_number(tmp_path):
+    often, rare = (tmp_path / name for name in ("often", "rare"))
+    fit(ToyTask(), replace(CONFIG, checkpoint_seconds=1e-9), often)
+    fit(ToyTask(), CONFIG, rare)
+    assert (often / "log.jsonl").read_text() == (rare / "log.jsonl").read_text()
+    weights = [load_file(folder / "last.safetensors") for folder in (often, rare)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
 
 
 @pytest.mark.parametrize(("number", "ending"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
