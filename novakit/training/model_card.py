@@ -6,6 +6,7 @@ Source: ours.
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ def quoted(file: Path | None, otherwise: str = "") -> list[str]:
     return [file.read_text(encoding="utf-8").rstrip() if file and file.exists() else otherwise]
 
 
+def pictured(scores: Path | None, target: Path) -> list[str]:
+    """The contact sheet that `novakit score` laid beside its tables, as seen from the folder of the card."""
+    sheet = scores.with_suffix(".png") if scores else None
+    if sheet is None or not sheet.exists():
+        return []
+    seen = Path(os.path.relpath(sheet, target)).as_posix()
+    return [f"![Best, median and worst scene of the score]({seen})", ""]
+
+
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
     """Write `target/README.md` and `target/history.json`.
 
@@ -126,7 +136,8 @@ def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
         "## Known failures",
         f"Trained for {hours:.1f} hours in all, so: pictures are soft, fine texture inside",
         "an edit is lost, and between keyframes a fast object shows the double image of the interpolated control. Real",
-        "footage lies outside what it has seen. Best, median and worst scene: `notebooks/recorded/nano_score.png`.",
+        "footage lies outside what it has seen.",
         "",
+        *pictured(scores, target),
     ]
     return atomic_write_text(target / "README.md", "\n".join(lines))

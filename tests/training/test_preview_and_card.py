@@ -1,10 +1,12 @@
 """What a run shows besides its loss: samples on the way, and a card that quotes the logs."""
 
 import json
+import re
 
 import torch
 
 from novakit.models import build_transformer, build_vae
+from novakit.paths import recorded, shipped_weights
 from novakit.training import TrainConfig, Trainer
 from novakit.training.model_card import PARTS, write_card
 from novakit.training.nova_task import NovaBatch, NovaTask
@@ -54,4 +56,14 @@ def test_card_quotes_logs_scores_and_notes(tmp_path):
     assert "| vae_codes | nothing | 10 |" in text and "30.000 dB" in text and "| nova | nothing | 16 |" in text
     assert "0.250" in text and json.loads((tmp_path / "pipeline" / "history.json").read_text())[-1]["steps"] == 16
     assert "Trained in two sittings." in text and "| NOVA | 27.0 |" in text
+    assert "![" not in text  # no contact sheet
+    (tmp_path / "score.png").touch()
+    text = write_card(tmp_path, tmp_path / "pipeline", tmp_path / "score.md").read_text()
+    assert "[Best, median and worst scene of the score](../score.png)" in text
     assert "Not scored yet" in write_card(tmp_path, tmp_path / "pipeline").read_text()
+
+
+def test_the_shipped_card_shows_the_recorded_contact_sheet():
+    folder = shipped_weights() / "nano"
+    (sheet,) = re.findall(r"!\[.*?\]\((.+?)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert (folder / sheet).resolve() == (recorded() / "nano_score.png").resolve()
