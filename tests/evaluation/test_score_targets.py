@@ -6,7 +6,7 @@ import pytest
 
 from novakit.evaluation.benchmark.measuring import Target
 from novakit.evaluation.score_report import report_markdown
-from novakit.evaluation.score_targets import Outcome, outcomes, targets_markdown
+from novakit.evaluation.score_targets import BOUNDS, Outcome, outcomes, targets_markdown
 from novakit.paths import recorded
 
 
@@ -23,16 +23,26 @@ def test_a_bound_itself_is_met_and_no_rounding_helps(value, at_least, verdict):
     assert Outcome(Target("ghost", "", 0.1, at_least), value).cells()[-1] == verdict
 
 
-def test_the_vae_alone_meets_what_it_can_and_the_unedited_source_only_the_background(report):
-    def in_place_of_nova(row):
-        tables = ("table", "moving_object")
-        by_edit = {edit: {**table, "nova": table[row]} for edit, table in report["by_edit"].items()}
-        swapped = {key: {**report[key], "nova": report[key][row]} for key in tables}
-        same = dict.fromkeys(report["by_interval"], report["table"][row])
-        return outcomes({**report, **swapped, "by_edit": by_edit, "by_interval": same})
+def in_place_of_nova(report, row):
+    """The report of a NOVA that does exactly what `row` does."""
+    tables = ("table", "moving_object")
+    by_edit = {edit: {**table, "nova": table[row]} for edit, table in report["by_edit"].items()}
+    swapped = {key: {**report[key], "nova": report[key][row]} for key in tables}
+    same = dict.fromkeys(report["by_interval"], report["table"][row])
+    return {**report, **swapped, "by_edit": by_edit, "by_interval": same}
 
+
+@pytest.mark.parametrize("row", BOUNDS)
+def test_a_bound_is_what_nova_would_have_if_it_did_the_same(report, row):
+    for outcome, swapped in zip(outcomes(report), outcomes(in_place_of_nova(report, row)), strict=True):
+        bound = outcome.bounds[list(BOUNDS).index(row)]
+        assert bound is None or bound == swapped.value, outcome.target.what
+    assert sum(outcome.bounds != (None,) * len(BOUNDS) for outcome in outcomes(report)) == 9
+
+
+def test_the_vae_alone_meets_what_it_can_and_the_unedited_source_only_the_background(report):
     def verdicts(row):
-        return {outcome.target.what: outcome.cells()[-1] for outcome in in_place_of_nova(row)}
+        return {outcome.target.what: outcome.cells()[-1] for outcome in outcomes(in_place_of_nova(report, row))}
 
     ceiling, source = verdicts("round_trip"), verdicts("source")
     inside, ghost = "inside, moving objects, between keyframes (goal)", "ghost of the old object, median"
@@ -42,6 +52,12 @@ def test_the_vae_alone_meets_what_it_can_and_the_unedited_source_only_the_backgr
         assert source[what] == "met", what
     for what in (inside, ghost, "the same, above interpolation", "double image, median"):
         assert source[what] == "missed", what
+
+
+def test_every_bound_has_more_inside_than_the_one_before(report):
+    inside = next(o for o in outcomes(report) if o.target.what.startswith("inside, moving"))
+    ladder = (inside.value, *inside.bounds)
+    assert list(ladder) == sorted(ladder)
 
 
 def test_every_kind_of_edit_is_compared_in_both_regions_with_every_row(report):
