@@ -1,9 +1,10 @@
 """Scores of NOVA beside what needs no NOVA, on held-out scenes with a rendered truth: one record per scene and row.
 
 Rows: NOVA; linear interpolation of the keyframes; the unedited source; the same base as VACE multi-frame, twice; and
-three bounds, each above the one before: NOVA with *every* frame of the truth as a keyframe, its base so, and the VAE
-round trip of the truth. What a bound loses, no keyframes can give back. No mask enters NOVA, nothing is
-post-processed, and the truth is the rendered tensor. `novakit.evaluation.score_report` makes tables of the records.
+three that know the answer: NOVA with *every* frame of the truth as a keyframe, its base so without the dense branch,
+and the VAE round trip of the truth. Inside the mask each has more than the one before, so their differences say what
+the motion, the pull of the source, the base and the VAE cost. No mask enters NOVA, nothing is post-processed, and the
+truth is the rendered tensor. `novakit.evaluation.score_report` makes tables of the records.
 
 Source: ours; the paper has no ground truth.
 """
@@ -26,9 +27,9 @@ ROWS = {
     "source": "unedited source",
     "vace_grey": "VACE multi-frame, grey between keyframes",
     "vace_source": "VACE multi-frame, source outside the mask (is told the mask)",
-    "nova_told": "NOVA told the truth at every frame (bound)",
-    "base_told": "its base told the same, no dense branch (bound)",
-    "round_trip": "VAE round trip of the truth (bound)",
+    "nova_told": "NOVA told the truth at every frame",
+    "base_told": "its base told the same, without the dense branch",
+    "round_trip": "VAE round trip of the truth (ceiling)",
 }
 BATCH = 4
 

@@ -6,12 +6,12 @@ Source: ours.
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from novakit.files import atomic_write_json, atomic_write_text
+from novakit.files import atomic_path, atomic_write_json, atomic_write_text
 
 PARTS = ("vae_codes", "vae", "vae_whole", "main", "sparse", "base", "nova")
 MACHINE = "machine.json"  # in the folder of a run: where its last sitting took place
@@ -90,16 +90,17 @@ def quoted(file: Path | None, otherwise: str = "") -> list[str]:
 
 
 def pictured(scores: Path | None, target: Path) -> list[str]:
-    """The contact sheet that `novakit score` laid beside its tables, as seen from the folder of the card."""
+    """The contact sheet that `novakit score` laid beside its tables, copied beside the card."""
     sheet = scores.with_suffix(".png") if scores else None
     if sheet is None or not sheet.exists():
         return []
-    seen = Path(os.path.relpath(sheet, target)).as_posix()
-    return [f"![Best, median and worst scene of the score]({seen})", ""]
+    with atomic_path(target / sheet.name) as partial:
+        shutil.copyfile(sheet, partial)
+    return [f"![Best, median and worst scene of the score]({sheet.name})", ""]
 
 
 def write_card(root: Path, target: Path, scores: Path | None = None) -> Path:
-    """Write `target/README.md` and `target/history.json`.
+    """Write `target/README.md`, `target/history.json` and the contact sheet of the scores.
 
     Args:
         root: folder of the runs (`novakit pretrain --folder`).

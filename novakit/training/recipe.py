@@ -22,7 +22,7 @@ _COMMON = TrainConfig(
     ema=0.98,
     log_every=20,
     checkpoint_every=100,
-    checkpoint_seconds=60.0,  # a hundred updates take a CPU two to three minutes
+    checkpoint_seconds=60.0,  # a hundred updates take a CPU one to three minutes
     validate_every=200,
     seed=1,
 )

@@ -41,7 +41,7 @@ from novakit.training.state import (
 )
 from novakit.training.task import Task
 
-#: Why a checkpoint is written between two of `checkpoint_every`; the last two stop the run, as do the signals 2 and 15.
+#: What interrupts the loop, beside the signals 2 and 15; of all processes' reasons the largest counts.
 CHECKPOINT_DUE, TIME_IS_UP, CHECKPOINT_FAILED = 0.5, 1, 99
 
 
@@ -143,8 +143,8 @@ class Trainer:
     def _agreed_reason(self, signals: StopSignals, minutes: float) -> float:
         """0 to go on, or the weightiest reason that any process has, which then is the reason of all."""
         over = self.config.minutes is not None and minutes >= self.config.minutes
-        own = CHECKPOINT_FAILED if self.writer.failed else signals.caught or (TIME_IS_UP if over else self._overdue())
-        agreed = self.processes.largest(own)
+        failed = self.writer.failed * CHECKPOINT_FAILED
+        agreed = self.processes.largest(max(failed, signals.caught or 0, over * TIME_IS_UP, self._overdue()))
         if agreed == CHECKPOINT_FAILED:
             self.processes.on_main(self.writer.wait)  # raises in all
         if agreed > TIME_IS_UP:

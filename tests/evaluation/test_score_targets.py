@@ -6,7 +6,7 @@ import pytest
 
 from novakit.evaluation.benchmark.measuring import Target
 from novakit.evaluation.score_report import report_markdown
-from novakit.evaluation.score_targets import BOUNDS, Outcome, outcomes, targets_markdown
+from novakit.evaluation.score_targets import TOLD, Outcome, outcomes, targets_markdown
 from novakit.paths import recorded
 
 
@@ -32,12 +32,12 @@ def in_place_of_nova(report, row):
     return {**report, **swapped, "by_edit": by_edit, "by_interval": same}
 
 
-@pytest.mark.parametrize("row", BOUNDS)
-def test_a_bound_is_what_nova_would_have_if_it_did_the_same(report, row):
+@pytest.mark.parametrize("row", TOLD)
+def test_a_row_that_knows_the_answer_shows_what_nova_would_have_if_it_did_the_same(report, row):
     for outcome, swapped in zip(outcomes(report), outcomes(in_place_of_nova(report, row)), strict=True):
-        bound = outcome.bounds[list(BOUNDS).index(row)]
-        assert bound is None or bound == swapped.value, outcome.target.what
-    assert sum(outcome.bounds != (None,) * len(BOUNDS) for outcome in outcomes(report)) == 9
+        told = outcome.told[list(TOLD).index(row)]
+        assert told is None or told == swapped.value, outcome.target.what
+    assert sum(outcome.told != (None,) * len(TOLD) for outcome in outcomes(report)) == 9
 
 
 def test_the_vae_alone_meets_what_it_can_and_the_unedited_source_only_the_background(report):
@@ -54,9 +54,9 @@ def test_the_vae_alone_meets_what_it_can_and_the_unedited_source_only_the_backgr
         assert source[what] == "missed", what
 
 
-def test_every_bound_has_more_inside_than_the_one_before(report):
+def test_who_is_told_more_has_more_inside(report):
     inside = next(o for o in outcomes(report) if o.target.what.startswith("inside, moving"))
-    ladder = (inside.value, *inside.bounds)
+    ladder = (inside.value, *inside.told)
     assert list(ladder) == sorted(ladder)
 
 

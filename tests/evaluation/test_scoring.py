@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from novakit.editing.pipeline import NovaEditPipeline
 from novakit.evaluation.score_report import (
@@ -58,10 +59,20 @@ def test_every_row_is_scored_on_every_scene(records):
     json.dumps(table, allow_nan=False)
 
 
-def test_a_bound_is_scored_on_the_frames_between_keyframes_and_differs_from_what_sees_keyframes_only(records):
-    between = {r["row"]: r["between_psnr"] for r in records if r["scene"] == 0}
-    assert len({between["nova"], between["nova_told"], between["base_told"]}) == 3
-    assert between["nova"] < between["base_told"] < between["round_trip"]
+def test_who_is_told_the_truth_gets_it_as_keyframes_and_only_nova_reads_the_source(monkeypatch):
+    asked, call = [], NovaEditPipeline.__call__
+
+    def noted(pipe, source, keyframes, **options):
+        asked.append(([sorted(given) for given in keyframes], options["dense_scale"]))
+        assert all(torch.equal(given[3], scene.truth[0, :, 3]) for given in keyframes if 3 in given)
+        return call(pipe, source, keyframes, **options)
+
+    monkeypatch.setattr(NovaEditPipeline, "__call__", noted)
+    scene, every = held_out_scenes([1]), list(range(33))
+    pipe = NovaEditPipeline.from_preset("nano", device="cpu")
+    rows = edited_clips(pipe, scene, [0, 16, 32], 1, 0, rows=("nova", "nova_told", "base_told"))
+    assert asked == [([[0, 16, 32]], 1.0), ([every], 1.0), ([every], 0.0)]
+    assert not torch.equal(rows["nova_told"], rows["base_told"])
 
 
 def test_keyframes_are_the_truth_for_interpolation(records):

@@ -18,6 +18,7 @@ from novakit.training.checkpoint import latest_checkpoint
 from novakit.training.distributed import task as distributed_task
 from novakit.training.distributed.processes import Processes, _joined, launched
 from novakit.training.run_folder import read_log
+from novakit.training.trainer import CHECKPOINT_DUE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 TOLERANCE = 1e-9
@@ -104,6 +105,20 @@ def test_sharded_run_equals_one_process_and_is_resumed_by_it(alone, tmp_path):
     assert all(value.shape == shapes[name] for name, value in state.weights.items())
     toy_run(run)
     assert_same(run, alone)
+
+
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_a_checkpoint_that_one_process_finds_overdue_is_written_by_all(tmp_path, monkeypatch, fsdp):
+    """Their clocks differ; a process that saved alone would leave the other waiting for ever."""
+
+    def overdue(trainer):
+        return CHECKPOINT_DUE if (trainer.processes.rank, trainer.step) == (1, 3) else 0
+
+    monkeypatch.setattr(Trainer, "_overdue", overdue)
+    done = run_ranks(lambda: toy_run(tmp_path / "run", fsdp=fsdp, steps=6, checkpoint_every=6), tmp_path)
+    assert done.codes == [0, 0], done.text()
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
+    assert kept == ["step-000003", "step-000006"]
 
 
 def test_nan_on_one_process_stops_both_before_the_update(alone, tmp_path):
