@@ -21,6 +21,8 @@ COLUMNS = (  # of the score: heading, table, key
     ("outside, camera moves (mean)", "moving_camera", "outside_psnr"),
     ("outside, all scenes (mean)", "table", "outside_psnr"),
     ("inside the mask (mean)", "table", "inside_psnr"),
+    ("inside, moving objects, between keyframes (mean)", "moving_object", "between_psnr"),
+    ("the same (pooled)", "moving_object", "between_pooled"),
 )
 
 

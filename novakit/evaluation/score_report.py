@@ -1,8 +1,9 @@
 """`novakit score`: tables of the records, a contact sheet, and one JSON file of everything.
 
 Two means of PSNR: `psnr` averages the decibels of the scenes; `pooled` is the PSNR of their mean squared error. They
-differ where a row is nearly perfect in a few scenes: before some still cameras the interpolated background is
-nearly the truth (up to 80 dB), above what the VAE itself lets through. `still_camera` tells those scenes apart.
+differ where a row is nearly perfect in a few scenes: before some still cameras the interpolated background, and the
+place of a removed object, are nearly the truth (up to 80 dB), above what the VAE itself lets through. `still_camera`
+tells those scenes apart.
 
 Source: ours.
 """
@@ -55,12 +56,13 @@ def _cell(values: dict, *keys: str, form: str = "{:.2f}") -> str:
 
 def as_markdown(table: dict[str, dict[str, float]]) -> str:
     """Table of a summary: PSNR in dB (mean, and pooled over scenes) and SSIM by region, traces and flicker."""
-    head = ("outside: PSNR", "pooled", "SSIM", "inside: PSNR", "between keyframes", "ghost", "double image", "flicker")
+    head = ("outside: PSNR", "pooled", "SSIM", "inside: PSNR", "between keyframes", "pooled")
+    head += ("ghost", "double image", "flicker")
     lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for row, values in table.items():
         cells = [_cell(values, key) for key in ("outside_psnr", "outside_pooled")]
         cells += [_cell(values, "outside_ssim", form="{:.3f}")]
-        cells += [_cell(values, key) for key in ("inside_psnr", "between_psnr", "ghost", "double", "flicker")]
+        cells += [_cell(values, key) for key in ("inside_psnr", "between_psnr", "between_pooled", *TRACES, "flicker")]
         lines.append(f"| {ROWS[row]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
