@@ -124,6 +124,12 @@ def test_graphs_need_a_card_and_one_pass_per_update(tmp_path):
         TrainConfig(cuda_graphs=True, accumulate=2)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_part_keeps_its_best_weights_apart(device):
+    chosen = {part: (config.best_metric, config.best_direction) for part, config in recipe(device).items()}
+    assert chosen == {part: ("psnr", "max") if part.startswith("vae") else ("loss", "min") for part in chosen}
+
+
 @pytest.fixture
 def small_recipe(monkeypatch):
     """The whole recipe, in small."""
@@ -136,8 +142,8 @@ def small_recipe(monkeypatch):
     for part in ("vae_codes", "vae"):
         monkeypatch.setitem(VAE_CLIPS, part, VaeClips(1, 5, (16, 16)))
         monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
-    for part in ("base", "nova"):
-        monkeypatch.setitem(RECIPE, part, replace(RECIPE[part], validate_every=0))
+    monkeypatch.setitem(RECIPE, "base", replace(RECIPE["base"], validate_every=0))
+    monkeypatch.setitem(RECIPE, "nova", replace(RECIPE["nova"], validate_every=1))
 
 
 def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, small_recipe):
@@ -147,6 +153,8 @@ def test_the_road_from_a_new_vae_to_a_pipeline(tmp_path, small_recipe):
     run("carry")
     run("base")
     run("nova")
+    best = json.loads((tmp_path / "nova/best.json").read_text())
+    assert best["step"] == 1 and best["loss"] > 0 and (tmp_path / "nova/best.safetensors").exists()
     pipe = NovaEditPipeline.from_pretrained(run("export"))
     assert pipe.transformer.is_nova and min(pipe.vae.config.latents_std) > 0
     assert [row["part"] for row in json.loads((tmp_path / "pipeline" / "history.json").read_text())] == [

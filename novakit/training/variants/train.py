@@ -39,7 +39,7 @@ from novakit.training.variants.tasks import ConcatTask, ShallowTask
 
 #: The budget of all, whatever the recipe of the shipped weights grows to: updates of `FEED.batch` clips. With the
 #: examples about 14 minutes of one core; 10 for "add" and "paired", 20 for "token_concat".
-BUDGET = replace(RECIPE["nova"], steps=500, accumulate=1, ema=0.98, validate_every=200, seed=1)
+BUDGET = replace(RECIPE["nova"], steps=500, accumulate=1, ema=0.98, validate_every=200, seed=1, best_metric=None)
 SHARDS = 160  # 1,120 clips: every four shards hold 28
 FINISHED = "variant.json"  # written when the last step is done; `load_variant` asks for it
 
